@@ -1,0 +1,65 @@
+# make setup   a virtual environment in .venv with everything pinned, the package, and the RIE; the others call it first
+# make demo    the example handlers under the real Runtime Interface Emulator
+# make test    every test; ARGS='-k rie' passes arguments to pytest
+# make lint    ruff and mypy --strict
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+ARGS ?=
+# Nothing may depend on the caller's own site or on colours and prompts.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: setup demo test lint format lock bench bench-containers layer clean
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Samovar needs Python 3.11 or later, and $(PYTHON) is %d.%d: use make PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo '== 1/4 virtual environment in $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+	@echo '== 2/4 pinned dependencies, each file checked against its hash'
+	@$(BIN)/python -m pip install --require-hashes --no-deps -r requirements/dev.txt
+	@echo '== 3/4 samovar itself, editable'
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo '== 4/4 the Runtime Interface Emulator'
+	@$(BIN)/python -m samovar.local.rie
+	@touch $@
+
+demo: setup
+	@$(BIN)/samovar demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy runtime $(wildcard bench) handlers
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Only for changing the pins: uv writes locks that hold for every Python from 3.11 on, pip installs from them.
+lock:
+	@$(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv
+	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
+	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
+	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
+	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
+
+bench: setup
+	$(BIN)/python -m bench $(ARGS)
+
+bench-containers: setup
+	$(BIN)/python -m bench.containers $(ARGS)
+
+layer: setup
+	$(MAKE) -f layer.zip.mk
+
+clean:
+	rm -rf $(VENV) .venv-sam build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

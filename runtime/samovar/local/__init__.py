@@ -1,0 +1,1 @@
+"""For a developer's machine only: never in a layer or an image."""
