@@ -1,0 +1,39 @@
+"""Samovar: a Lambda runtime that keeps what a function has learned hot. The public names, each imported when first used."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from samovar import cache as cache
+    from samovar.cache.decorator import cached as cached
+    from samovar.companion import Companion as Companion
+    from samovar.hooks import defer as defer
+    from samovar.hooks import on_shutdown as on_shutdown
+    from samovar.hooks import remaining as remaining
+    from samovar.hooks import warm as warm
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "cached": "samovar.cache.decorator",
+    "Companion": "samovar.companion",
+    "defer": "samovar.hooks",
+    "on_shutdown": "samovar.hooks",
+    "remaining": "samovar.hooks",
+    "warm": "samovar.hooks",
+}
+__all__ = ["Companion", "cache", "cached", "defer", "on_shutdown", "remaining", "warm"]
+
+
+def __getattr__(name: str) -> "Any":
+    import sys
+
+    if name == "cache":
+        __import__("samovar.cache")
+        return sys.modules["samovar.cache"]
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'samovar' has no attribute {name!r}")
+    __import__(place)
+    value = globals()[name] = getattr(sys.modules[place], name)
+    return value

@@ -1,0 +1,145 @@
+"""The Runtime API and the one call of the Extensions API that a runtime makes: a method an endpoint, nothing else.
+
+Knows the wire. Raises `ApiError` naming the call and what came; never retries what was answered.
+"""
+
+import posix
+from sys import version_info
+
+from samovar import __version__
+from samovar.wire import Connection, WireError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from samovar.wire import Transport
+
+_RUNTIME = "/2018-06-01/runtime"
+_EXTENSION = "/2020-01-01/extension"
+_AGENT = "samovar/{}-python/{}.{}.{}".format(__version__, *version_info[:3])
+
+
+class ApiError(Exception):
+    """A call to the Runtime API that did not end as it must. status: the HTTP status, 0 where none came."""
+
+    def __init__(self, call: str, status: int, what: str) -> None:
+        super().__init__(f"{call}: {what}")
+        self.status = status
+
+
+class RuntimeApi:
+    """One client over one connection. address: host:port, from AWS_LAMBDA_RUNTIME_API."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        choice = posix.environ.get(b"SAMOVAR_TRANSPORT", b"")
+        self._exchange = None
+        if choice == b"urllib3":
+            from samovar.transport_urllib3 import Urllib3Transport
+
+            self._transport: "Transport" = Urllib3Transport(address)
+        elif choice in (b"", b"wire"):
+            self._transport = connection = Connection(address)
+            self._exchange = connection.exchange
+            common = f" HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {_AGENT}\r\n"
+            self._next_head = f"GET {_RUNTIME}/invocation/next{common}\r\n".encode()
+            self._response_end = f"/response{common}Content-Type: application/json\r\nContent-Length: "
+        else:
+            raise ValueError(
+                f"SAMOVAR_TRANSPORT={choice.decode()!r}: want urllib3, or nothing for the built-in transport"
+            )
+
+    def next(self) -> "tuple[str, dict[str, str], bytes | memoryview]":
+        """Waits for the next event. Returns request id, headers (lower-case names) and event; the event lives until the next call."""
+        try:
+            if self._exchange is not None:
+                status, headers, body = self._exchange(self._next_head, None)
+            else:
+                status, headers, body = self._transport.request(
+                    "GET", f"{_RUNTIME}/invocation/next", {"User-Agent": _AGENT}, None
+                )
+        except WireError as exc:
+            raise ApiError(f"GET {_RUNTIME}/invocation/next", 0, str(exc)) from None
+        if status != 200:
+            raise ApiError(f"GET {_RUNTIME}/invocation/next", status, _unexpected(status, 200, body))
+        request_id = headers.get("lambda-runtime-aws-request-id", "")
+        # It goes into a path.
+        if not request_id.replace("-", "").replace("_", "").isalnum() or not request_id.isascii():
+            raise ApiError(
+                f"GET {_RUNTIME}/invocation/next",
+                status,
+                f"the request id {request_id[:80]!r} is not a token of letters, digits, '-' and '_'",
+            )
+        return request_id, headers, body
+
+    def respond(self, request_id: str, body: bytes, content_type: str, invocation_id: "str | None") -> None:
+        """Posts a result. Raises ApiError with status 413 when it is over 6,291,556 bytes."""
+        path = f"{_RUNTIME}/invocation/{request_id}/response"
+        if self._exchange is not None and invocation_id is None and content_type == "application/json":
+            head = f"POST {_RUNTIME}/invocation/{request_id}{self._response_end}{len(body)}\r\n\r\n".encode()
+            try:
+                status, _, answer = self._exchange(head, body)
+            except WireError as exc:
+                raise ApiError(f"POST {path}", 0, str(exc)) from None
+            if status != 202:
+                raise ApiError(f"POST {path}", status, _unexpected(status, 202, answer))
+            return
+        headers = {"Content-Type": content_type}
+        if invocation_id is not None:
+            headers["Lambda-Runtime-Invocation-Id"] = invocation_id
+        self._post(path, headers, body)
+
+    def fail(
+        self, request_id: str, body: bytes, error_type: str, xray_cause: bytes, invocation_id: "str | None"
+    ) -> None:
+        """Posts the error of an invocation. body: the error JSON."""
+        headers = {"Content-Type": "application/json", "Lambda-Runtime-Function-Error-Type": _header(error_type)}
+        if xray_cause:
+            headers["Lambda-Runtime-Function-XRay-Error-Cause"] = xray_cause.decode("ascii")
+        if invocation_id is not None:
+            headers["Lambda-Runtime-Invocation-Id"] = invocation_id
+        self._post(f"{_RUNTIME}/invocation/{request_id}/error", headers, body)
+
+    def fail_init(self, body: bytes, error_type: str) -> None:
+        """Posts the error that ended INIT. body: the error JSON."""
+        headers = {"Content-Type": "application/json", "Lambda-Runtime-Function-Error-Type": _header(error_type)}
+        self._post(f"{_RUNTIME}/init/error", headers, body)
+
+    def register_extension(self) -> Connection:
+        """Registers as an internal extension for no event, which makes Lambda send SIGTERM before SIGKILL.
+
+        Returns the connection on which the extension waits for ever, to be kept open. ("Extensions API": an extension is ready once it has
+        asked for its next event.)
+        """
+        path = f"{_EXTENSION}/register"
+        connection = Connection(self._address)
+        headers = {"Lambda-Extension-Name": "samovar", "Content-Type": "application/json"}
+        try:
+            status, answer, body = connection.request("POST", path, headers, b'{"events":[]}')
+            if status != 200:
+                raise ApiError(f"POST {path}", status, _unexpected(status, 200, body))
+            connection.send_only(
+                "GET",
+                f"{_EXTENSION}/event/next",
+                {"Lambda-Extension-Identifier": answer["lambda-extension-identifier"]},
+            )
+        except WireError as exc:
+            raise ApiError(f"POST {path}", 0, str(exc)) from None
+        return connection
+
+    def _post(self, path: str, headers: "dict[str, str]", body: bytes) -> None:
+        headers["User-Agent"] = _AGENT
+        try:
+            status, _, answer = self._transport.request("POST", path, headers, body)
+        except WireError as exc:
+            raise ApiError(f"POST {path}", 0, str(exc)) from None
+        if status != 202:
+            raise ApiError(f"POST {path}", status, _unexpected(status, 202, answer))
+
+
+def _header(value: str) -> str:
+    """A class name may be any identifier: what is not printable ASCII goes as '?'."""
+    return "".join(c if " " <= c <= "~" else "?" for c in value)
+
+
+def _unexpected(status: int, wanted: int, body: "bytes | memoryview") -> str:
+    return f"status {status} where {wanted} was expected: {bytes(body[:200])!r}"

@@ -1,0 +1,170 @@
+"""JSON to values and back: two engines, one meaning.
+
+The scanner and encoder in C behind the standard library's `json` cost nothing to load and serve the cold path; orjson costs 18 ms and 3 MB
+(facts: it imports dataclasses, inspect, uuid, ...), and takes over once it pays. Which of them runs can never be seen in a value: what orjson
+would change goes to the other engine, and what neither can encode exactly to `codec_exact`. Knows nothing of Lambda.
+"""
+
+import sys
+from _json import encode_basestring, encode_basestring_ascii, make_encoder, make_scanner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_PAYS = 1 << 20  # bytes through the first engine after which orjson would have been the cheaper one
+_LARGE = 1 << 18  # bytes: one payload that repays the import by itself
+_WHITESPACE = " \t\n\r"
+_NEEDED_BY_ORJSON = ("dataclasses", "datetime", "enum", "inspect", "json", "uuid")
+# Digits become "d", all else stays: a run of 19 or more may be an integer that orjson rounds to a float.
+_DIGITS = bytes(0x64 if 0x30 <= i <= 0x39 else (0x65 if i == 0x64 else i) for i in range(256))
+_ATOMS = frozenset((str, int, float, bool, type(None)))
+
+
+class _Scan:
+    """What the C scanner wants to be told."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
+    memo: "dict[str, str]" = {}
+
+
+class NotPlain(Exception):
+    """The value holds something that only `codec_exact` can encode."""
+
+
+def _refuse(value: object) -> None:
+    raise NotPlain
+
+
+_scan: "Callable[[str, int], tuple[Any, int]]" = make_scanner(_Scan)  # type: ignore[arg-type]
+
+
+def _new_encoder(encode_string: "Callable[[str], str]" = encode_basestring) -> "Callable[[Any, int], tuple[str, ...]]":
+    return make_encoder({}, _refuse, encode_string, None, ":", ",", False, False, True)
+
+
+_encode = _new_encoder()
+_orjson_loads: "Callable[[Any], Any] | None" = None
+_orjson_dumps: "Callable[..., bytes] | None" = None
+_option = 0
+_seen = 0
+_nulls = False  # whether the last result held a None, which orjson cannot tell from a NaN
+
+
+def loads(data: "bytes | bytearray | memoryview") -> "Any":
+    """The value of a JSON document in UTF-8.
+
+    Integers of any size are exact; NaN, Infinity, lone surrogates and a byte order mark are accepted, as by the official client. Raises
+    ValueError (UnicodeDecodeError, json.JSONDecodeError) where it is not JSON.
+    """
+    global _seen
+    size = len(data)
+    if _orjson_loads is None:
+        if size >= _LARGE:
+            _import_orjson()
+        else:
+            _seen += size
+    if _orjson_loads is not None and not (size >= 19 and _long_number(data)):
+        try:
+            return _orjson_loads(data)
+        except ValueError:
+            pass
+    text = str(data, "utf-8")
+    try:
+        value, end = _scan(text, 0)
+        if end == len(text) or not text[end:].strip(_WHITESPACE):
+            return value
+    except (StopIteration, ValueError):
+        pass
+    import json
+
+    return json.loads(text.removeprefix("\ufeff"))
+
+
+def _long_number(data: "bytes | bytearray | memoryview") -> bool:
+    # A run of 19 digits covers two neighbours of every ninth byte; where none are digits, the whole need not be looked at.
+    if len(data) > 4096 and b"dd" not in bytes(data[::9]).translate(_DIGITS):
+        return False
+    return b"ddddddddddddddddddd" in bytes(data).translate(_DIGITS)
+
+
+def dumps(value: "Any") -> bytes:
+    """The value as compact JSON in UTF-8, exactly.
+
+    NaN and infinities are written as such, as by the official client; Decimal as its number, a namedtuple as an object, bytes as text; and
+    what the official client refuses: dataclass, datetime, date, time, UUID, Enum. Raises TypeError or ValueError for anything else.
+    """
+    global _encode, _seen, _nulls
+    if _orjson_dumps is not None and not _nulls:
+        try:
+            encoded = _orjson_dumps(value, None, _option)
+        except TypeError:
+            pass
+        else:
+            if b"null" not in encoded:
+                return encoded
+            _nulls = True
+    try:
+        if not _plain(value):
+            raise NotPlain
+        text = "".join(_encode(value, 0))
+    except NotPlain:
+        _encode = _new_encoder()
+        from samovar import codec_exact
+
+        text = codec_exact.encode(value)
+    except BaseException:
+        _encode = _new_encoder()  # the old one still has markers of the containers it was in
+        raise
+    # A lone surrogate has no UTF-8: it is escaped, and backslashreplace writes just JSON's escape.
+    encoded = text.encode("utf-8", "backslashreplace")
+    if _orjson_dumps is None:
+        _seen += len(encoded)
+    elif b"null" not in encoded:
+        _nulls = False
+    return encoded
+
+
+def dumps_ascii(value: "Any") -> bytes:
+    """The value as compact JSON in ASCII, for a header. Only str, int, float, bool, None, dict and list."""
+    return "".join(_new_encoder(encode_basestring_ascii)(value, 0)).encode("ascii")
+
+
+def _plain(value: object) -> bool:
+    """Whether the C encoder sees value as it is: it takes a namedtuple for a list and asks nobody."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return True
+    if kind is dict:
+        values = value.values()  # type: ignore[attr-defined]
+    elif kind is list or kind is tuple:
+        values = value
+    else:
+        return False
+    for item in values:
+        if type(item) not in _ATOMS and not _plain(item):
+            return False
+    return True
+
+
+def settle() -> None:
+    """Lets orjson take over if it pays: after enough bytes, or when all it imports is there already. For a moment nobody waits for."""
+    if _orjson_loads is None and (_seen >= _PAYS or all(name in sys.modules for name in _NEEDED_BY_ORJSON)):
+        _import_orjson()
+
+
+def _import_orjson() -> None:
+    global _orjson_loads, _orjson_dumps, _option, _seen
+    try:
+        import orjson
+    except ImportError:
+        _seen = -1 << 62  # not shipped: never asked for again
+        return
+    _orjson_loads, _orjson_dumps = orjson.loads, orjson.dumps
+    _option = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME

@@ -1,0 +1,85 @@
+"""What went wrong, in the forms that the platform reads: error JSON, X-Ray cause, one log record.
+
+`Fault` is raised by the runtime itself; everything else here turns an exception into a report and is imported only once there is one. Knows
+neither the wire nor the loop.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+_PACKAGE = __file__.rpartition("/")[0] + "/"
+_XRAY_LIMIT = 1024 * 1024  # bytes; a longer cause is left out, as by the official client
+
+
+class Fault(Exception):
+    """A failure that is reported under a type of its own, not that of a Python exception.
+
+    error_type: what the caller and the platform read as `errorType`, e.g. `Runtime.HandlerNotFound`.
+    trace: the lines of `stackTrace`.
+    fatal: the error is reported, then the environment ends with exit code 1.
+    """
+
+    def __init__(self, error_type: str, message: str, trace: "list[str] | None" = None, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.message = message
+        self.trace = trace
+        self.fatal = fatal
+
+
+class Report:
+    """One failure: `.error` is the error JSON's object, `.xray` the X-Ray cause's."""
+
+    def __init__(self, exc: BaseException, request_id: str) -> None:
+        import posix
+
+        frames: "list[tuple[str, int, str, str | None]]" = []
+        if isinstance(exc, Fault):
+            name, message = exc.error_type, exc.message
+            trace, xray_name = exc.trace or [], "LambdaValidationError"
+        else:
+            import traceback
+
+            name = xray_name = type(exc).__name__
+            message = _text(exc)
+            frames = _user_frames(exc.__traceback__)
+            trace = traceback.format_list(frames)
+        self.error: "dict[str, Any]" = {
+            "errorMessage": message,
+            "errorType": name,
+            "requestId": request_id,
+            "stackTrace": trace,
+        }
+        stack = [{"label": label, "path": path, "line": line} for path, line, label, _ in frames]
+        self.xray: "dict[str, Any]" = {
+            "working_directory": posix.getcwd(),
+            "exceptions": [{"message": message, "type": xray_name, "stack": stack}],
+            "paths": list({path: None for path, _, _, _ in frames}),
+        }
+
+    def xray_header(self) -> bytes:
+        """The cause as ASCII JSON for a header, or nothing when it would be 1 MiB or more."""
+        from samovar import codec
+
+        cause = codec.dumps_ascii(self.xray)
+        return cause if len(cause) < _XRAY_LIMIT else b""
+
+
+def _text(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception as inner:
+        return f"<{type(exc).__name__}: its __str__ raised {type(inner).__name__}>"
+
+
+def _user_frames(tb: "TracebackType | None") -> "list[tuple[str, int, str, str | None]]":
+    """The traceback from the first frame that is not the runtime's own or the import system's."""
+    import traceback
+
+    frames = [(f.filename, f.lineno or 0, f.name, f.line) for f in traceback.extract_tb(tb)]
+    for i, frame in enumerate(frames):
+        if not frame[0].startswith((_PACKAGE, "<frozen importlib")):
+            return frames[i:]
+    return frames

@@ -1,0 +1,89 @@
+"""A handler string becomes one callable, whatever the user wrote: one adapter each, chosen at INIT.
+
+Knows how Lambda names handlers and what the official client says when it cannot find one. Knows neither the wire nor the loop.
+"""
+
+import sys
+
+from samovar.fault import Fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
+
+
+class Handler:
+    """`call(event, context)` gives the result. raw: event and result are the JSON documents themselves, as bytes."""
+
+    __slots__ = ("call", "raw")
+
+    def __init__(self, call: "Callable[[Any, Any], Any]", raw: bool = False) -> None:
+        self.call = call
+        self.raw = raw
+
+
+def load(name: str) -> Handler:
+    """The handler that `_HANDLER` names: `module.function`, `package/module.function`, or `exec:./program arguments`.
+
+    Raises Fault with the official client's error types, or whatever the module raises while it is imported.
+    """
+    if name.startswith("exec:"):
+        from samovar import companion
+
+        return Handler(companion.adapter(name[5:]), raw=True)
+    function = _find(name)
+    code = getattr(_undecorated(function), "__code__", None)
+    if code is not None and code.co_flags & _CO_COROUTINE:
+        return Handler(lambda event, context: run_coroutine(function(event, context)))
+    return Handler(function)
+
+
+def _find(name: str) -> "Any":
+    module_name, dot, attribute = name.rpartition(".")
+    if not dot:
+        raise Fault(
+            "Runtime.MalformedHandlerName", f"Bad handler '{name}': not enough values to unpack (expected 2, got 1)"
+        )
+    if module_name.partition(".")[0] in sys.builtin_module_names:
+        raise Fault("Runtime.BuiltInModuleConflict", f"Cannot use built-in module {module_name} as a handler module")
+    dotted = module_name.replace("/", ".")
+    try:
+        if dotted.startswith("."):
+            import importlib
+
+            importlib.import_module(dotted)
+        else:
+            __import__(dotted)
+    except ImportError as exc:
+        raise Fault("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {exc}") from exc
+    except SyntaxError as exc:
+        trace = [f'  File "{exc.filename}" Line {exc.lineno}\n    {exc.text}']
+        raise Fault("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {exc}", trace) from exc
+    try:
+        return getattr(sys.modules[dotted], attribute)
+    except AttributeError:
+        raise Fault("Runtime.HandlerNotFound", f"Handler '{attribute}' missing on module '{module_name}'") from None
+
+
+def _undecorated(function: "Any") -> "Any":
+    """The function whose code says whether calling it gives a coroutine: behind functools.partial, or an object's `__call__`."""
+    while hasattr(function, "func") and hasattr(function, "keywords"):
+        function = function.func
+    return function if hasattr(function, "__code__") else getattr(type(function), "__call__", function)
+
+
+_event_loop: "Any" = None
+
+
+def run_coroutine(coroutine: "Coroutine[Any, Any, Any]") -> "Any":
+    """Runs a coroutine on the environment's one event loop, so that what it keeps (connections, tasks) outlives the invocation."""
+    global _event_loop
+    if _event_loop is None:
+        import asyncio
+
+        _event_loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(_event_loop)
+    return _event_loop.run_until_complete(coroutine)

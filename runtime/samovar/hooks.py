@@ -1,0 +1,179 @@
+"""Work around the invocations: after the response, at the end of INIT, at shutdown.
+
+Imported only by functions that use it: the loop looks for it in `sys.modules`. Knows the context, the log and nothing of the loop's inside.
+
+The platform's rule behind `defer`: the caller has its answer as soon as the response is posted; the environment runs on, at full CPU, until
+the runtime asks for the next event, and is frozen then.
+"""
+
+import sys
+
+from samovar import context, logs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar, overload
+
+    F = TypeVar("F", bound=Callable[[], Any])
+
+_deferred: "list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]" = []
+_each_invocation: "list[Callable[[], object]]" = []
+_shutdown: "list[Callable[[], object]]" = []
+_warm: "list[tuple[Callable[[], Any], bool]]" = []
+
+
+def in_runtime() -> bool:
+    """Whether this process is a Samovar environment, so that there is a response after which to work."""
+    loop = sys.modules.get("samovar.loop")
+    return loop is not None and loop.running
+
+
+def remaining() -> float:
+    """Seconds left of the invocation in flight, 0 once its time is up; infinite where there is none (INIT, outside Lambda)."""
+    invocation = context.current()
+    if invocation is None:
+        return float("inf")
+    return invocation.get_remaining_time_in_millis() / 1000
+
+
+def defer(f: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> None:
+    """Runs f(*args, **kwargs) once the caller has its answer, before the next event, in the order of the calls.
+
+    What is deferred during INIT runs after the first response. An exception is logged with the request id and stops nothing. When the
+    invocation's time is up, what has not begun waits for the next response. Outside the runtime f runs at once.
+    """
+    if not callable(f):
+        raise TypeError(f"defer: {f!r} is not callable: give the function and, after it, its arguments")
+    _deferred.append((f, args, kwargs))
+    if in_runtime():
+        _watch_sigterm()
+    else:
+        run_deferred()
+
+
+def run_deferred() -> None:
+    """Runs what has been deferred, and what that defers in its turn. Called by the loop after each response."""
+    while _deferred and remaining() > 0:
+        f, args, kwargs = _deferred.pop(0)
+        try:
+            f(*args, **kwargs)
+        except Exception as exc:
+            logs.write_exception(f"Deferred {_name(f)} failed", exc)
+
+
+def dropped() -> int:
+    """Says in the log how many deferred calls the end of the environment drops, and returns that number."""
+    count = len(_deferred)
+    if count:
+        names = ", ".join(_name(f) for f, _, _ in _deferred[:5])
+        logs.write("WARNING", f"The environment ends: {count} deferred call(s) dropped: {names}")
+        _deferred.clear()
+    return count
+
+
+def each_invocation(f: "Callable[[], object]") -> None:
+    """Calls f() after every invocation, behind its deferred work; an exception is logged."""
+    _each_invocation.append(f)
+
+
+def after_response() -> None:
+    """All that waits for the response. Called by the loop; never raises an Exception."""
+    run_deferred()
+    for f in _each_invocation:
+        try:
+            f()
+        except Exception as exc:
+            logs.write_exception(f"{_name(f)} failed after the response", exc)
+
+
+def on_shutdown(f: "F") -> "F":
+    """Calls f() when Lambda ends the environment (SIGTERM), last registered first; usable as a decorator.
+
+    Only a runtime that is registered as an extension gets SIGTERM, about 500 ms before SIGKILL: having one hook at the end of INIT makes
+    Samovar register ("Lambda Extensions API", shutdown phase). Hooks registered later run only where the platform sends SIGTERM anyway.
+    """
+    _shutdown.append(f)
+    _watch_sigterm()
+    return f
+
+
+def wants_shutdown() -> bool:
+    """Whether a shutdown hook has been registered."""
+    return bool(_shutdown)
+
+
+def shut_down() -> None:
+    """Runs the shutdown hooks once, the last registered first; exceptions are logged."""
+    while _shutdown:
+        f = _shutdown.pop()
+        try:
+            f()
+        except Exception as exc:
+            logs.write_exception(f"Shutdown hook {_name(f)} failed", exc)
+    dropped()
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def warm(f: F, /) -> F: ...
+    @overload
+    def warm(*, required: bool = False) -> Callable[[F], F]: ...
+
+
+def warm(f: "Any" = None, /, *, required: bool = False) -> "Any":
+    """Calls f() at the end of INIT, so that the first caller finds its value there; usable as a decorator, above `cached`.
+
+    A failure is logged and left to the first caller; with `required=True` it fails INIT.
+    """
+    if f is None:
+
+        def mark(g: "F") -> "F":
+            _warm.append((g, required))
+            return g
+
+        return mark
+    if not callable(f):
+        raise TypeError(f"warm: {f!r} is not callable: use @warm or @warm(required=True) above the function")
+    _warm.append((f, required))
+    return f
+
+
+def run_warm() -> None:
+    """Calls the functions marked `warm`, in order. Raises what a required one raised."""
+    for f, required in _warm:
+        try:
+            result: Any = f()
+            if hasattr(result, "__await__"):
+                from samovar import handler
+
+                handler.run_coroutine(result)
+        except Exception as exc:
+            if required:
+                raise
+            logs.write_exception(f"Warming {_name(f)} failed", exc)
+    _warm.clear()
+
+
+def _name(f: object) -> str:
+    return getattr(f, "__qualname__", None) or type(f).__name__
+
+
+def _watch_sigterm() -> None:
+    import _signal  # type: ignore[import-not-found]
+
+    try:
+        if _signal.getsignal(_signal.SIGTERM) == _signal.SIG_DFL:
+            _signal.signal(_signal.SIGTERM, _on_sigterm)
+    except ValueError:
+        pass  # not in the main thread: the next call from there sets it
+
+
+def _on_sigterm(signum: int, frame: object) -> None:
+    import _signal
+    import posix
+
+    shut_down()
+    _signal.signal(signum, _signal.SIG_DFL)
+    posix.kill(posix.getpid(), signum)

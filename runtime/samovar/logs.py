@@ -1,0 +1,195 @@
+"""Where log lines go and what they look like, without the `logging` module.
+
+Text or JSON (`AWS_LAMBDA_LOG_FORMAT`), on stdout or framed on the telemetry descriptor (`_LAMBDA_TELEMETRY_LOG_FD`). `log_records` puts the
+same in front of the user's `logging`, and `LoggingHook` brings it in the moment `logging` is first imported. Knows the context only.
+"""
+
+import posix
+import sys
+from time import gmtime, strftime, time, time_ns
+
+from samovar import context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+# The low byte of a frame's type carries the level: NOTSET, DEBUG, INFO, WARNING, ERROR, CRITICAL.
+TEXT_FRAMES = {
+    level: (0xA55A0003 + offset).to_bytes(4, "big") for level, offset in zip(range(0, 60, 10), (0, 8, 12, 16, 20, 24))
+}
+JSON_FRAMES = {
+    level: (0xA55A0002 + offset).to_bytes(4, "big") for level, offset in zip(range(0, 60, 10), (0, 8, 12, 16, 20, 24))
+}
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+_INDENT = "\u00a0"  # CloudWatch trims ordinary leading space
+
+
+class StandardSink:
+    """Writes to sys.stdout, whatever that is at the moment."""
+
+    def log(self, msg: str, frame_type: "bytes | None" = None) -> None:
+        sys.stdout.write(msg)
+
+    def log_error(self, message_lines: "Sequence[str]") -> None:
+        sys.stdout.write("\r".join(message_lines) + "\n")
+
+
+class FramedSink:
+    """Writes frames to the platform's telemetry descriptor: type, length, Unix time in microseconds, message; big-endian."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def log(self, msg: str, frame_type: "bytes | None" = None) -> None:
+        message = msg.encode("utf-8")
+        frame = b"".join(
+            (
+                frame_type or TEXT_FRAMES[0],
+                len(message).to_bytes(4, "big"),
+                (time_ns() // 1000).to_bytes(8, "big"),
+                message,
+            )
+        )
+        while frame:
+            frame = frame[posix.write(self.fd, frame) :]
+
+    def log_error(self, message_lines: "Sequence[str]") -> None:
+        self.log("\n".join(message_lines), (JSON_FRAMES if is_json() else TEXT_FRAMES)[40])
+
+
+_sink: "StandardSink | FramedSink | None" = None
+
+
+def sink() -> "StandardSink | FramedSink":
+    """The environment's one sink, chosen on first use; the descriptor's variable is taken out of the environment then."""
+    global _sink
+    if _sink is None:
+        fd = posix.environ.pop(b"_LAMBDA_TELEMETRY_LOG_FD", None)
+        if fd is None:
+            _sink = StandardSink()
+        else:
+            posix.unsetenv(b"_LAMBDA_TELEMETRY_LOG_FD")
+            _sink = FramedSink(int(fd))
+    return _sink
+
+
+def is_json() -> bool:
+    """Whether `AWS_LAMBDA_LOG_FORMAT` asks for JSON records."""
+    return posix.environ.get(b"AWS_LAMBDA_LOG_FORMAT", b"").upper() == b"JSON"
+
+
+def level_name() -> str:
+    """The level that `AWS_LAMBDA_LOG_LEVEL` names, in `logging`'s words; empty where unset."""
+    level = posix.environ.get(b"AWS_LAMBDA_LOG_LEVEL", b"").decode().upper()
+    return "DEBUG" if level == "TRACE" else level
+
+
+def write(level: str, message: str) -> None:
+    """One record in the configured format, with the current request id. level: DEBUG, INFO, WARNING, ERROR or CRITICAL."""
+    invocation = context.current()
+    request_id = invocation.aws_request_id if invocation else ""
+    if is_json():
+        record = {
+            "timestamp": _timestamp(),
+            "level": level,
+            "message": message,
+            "logger": "samovar",
+            "requestId": request_id,
+        }
+        if invocation and invocation.tenant_id is not None:
+            record["tenantId"] = invocation.tenant_id
+        sink().log(_json(record) + "\n", JSON_FRAMES[LEVELS[level]])
+        return
+    now = time_ns() // 1_000_000
+    at = f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(now // 1000))}.{now % 1000:03d}Z"
+    sink().log(f"[{level}]\t{at}\t{request_id}\t{message}\n", TEXT_FRAMES[LEVELS[level]])
+
+
+def write_exception(message: str, exc: BaseException) -> None:
+    """One ERROR record: message, then the exception with its stack as one event, the runtime's own frames left out."""
+    from samovar import fault
+
+    invocation = context.current()
+    report = fault.Report(exc, invocation.aws_request_id if invocation else "").error
+    report["errorMessage"] = f"{message}: {report['errorMessage']}"
+    write_error(report)
+
+
+def write_error(error: "dict[str, Any]") -> None:
+    """The record of a failed invocation or INIT, in the official client's form. error: the error JSON's object."""
+    if is_json():
+        lines = [_json({"timestamp": _timestamp(), "level": "ERROR", **error})]
+    else:
+        kind, message = error["errorType"], error["errorMessage"]
+        description = "[ERROR]"
+        if kind:
+            description += f" {kind}:" if message else f" {kind}"
+        if message:
+            description += f" {message}"
+        lines = [description, "Traceback (most recent call last):"]
+        for element in error["stackTrace"]:
+            for line in element.splitlines() if element else [""]:
+                text = line.lstrip(" ")
+                lines.append(_INDENT * (len(line) - len(text)) + text)
+    sink().log_error(lines)
+
+
+def _timestamp() -> str:
+    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(time()))
+
+
+def _json(record: "dict[str, Any]") -> str:
+    from samovar import codec
+
+    return codec.dumps(record).decode()
+
+
+class LoggingHook:
+    """A finder that sets up the root logger as soon as `logging` has been imported, and then is gone."""
+
+    def find_spec(self, name: str, path: "Any" = None, target: "ModuleType | None" = None) -> "ModuleSpec | None":
+        if name != "logging":
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _AfterExec(spec.loader)  # type: ignore[assignment]
+                return spec
+        return None
+
+
+class _AfterExec:
+    """The loader of `logging`, and after it the set-up."""
+
+    def __init__(self, loader: "Any") -> None:
+        self._loader = loader
+
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
+        module: "ModuleType | None" = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: "ModuleType") -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        set_up_logging()
+
+
+def set_up_logging() -> None:
+    """Puts the runtime's handler on the root logger. Imports `logging`."""
+    from samovar import log_records
+
+    log_records.set_up()
+
+
+def install() -> None:
+    """To be called once, at the beginning of INIT."""
+    if "logging" in sys.modules:
+        set_up_logging()
+    else:
+        sys.meta_path.insert(0, LoggingHook())

@@ -1,0 +1,100 @@
+"""sys.path as Lambda has it, and what of `site` an environment needs.
+
+`bootstrap` starts the interpreter with -S: site costs about 2 ms of every cold start, nearly all of it for things that are not there. Where
+any of them is there (a .pth file, sitecustomize, a user's site-packages, PYTHONPATH, Debian's layout), the real site runs, as it would have.
+"""
+
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def arrange(place: str = "") -> None:
+    """The function's own folder first, then layers, then the interpreter's; place, where Samovar itself lies, last.
+
+    Order of the developer guide, "Search path for runtime dependencies": LAMBDA_TASK_ROOT, /opt/python, then the runtime's.
+    """
+    if sys.flags.no_site:
+        _site()
+    version = "python{}.{}".format(*sys.version_info[:2])
+    task_root = posix.environ.get(b"LAMBDA_TASK_ROOT", b"").decode()
+    first = [task_root, _cwd(), f"/opt/python/lib/{version}/site-packages", "/opt/python"]
+    runtime_dir = posix.environ.get(b"LAMBDA_RUNTIME_DIR", b"").decode()
+    if runtime_dir:
+        first.append(runtime_dir)
+    path = [entry for entry in first if entry and _is_dir(entry)]
+    path += [entry for entry in sys.path if entry and entry != place]
+    if place:
+        path.append(place)
+    sys.path[:] = dict.fromkeys(path)
+
+
+def _site() -> None:
+    folders = _plain_site_packages()
+    if folders is None:
+        import site
+
+        site.main()
+        return
+    sys.path += folders
+    import builtins
+
+    import _sitebuiltins
+
+    quitters: "Any" = builtins
+    quitters.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+    quitters.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
+    quitters.help = _sitebuiltins._Helper()
+
+
+def _plain_site_packages() -> "list[str] | None":
+    """The site-packages folders to add; None when there is anything that only the real site does."""
+    environ = posix.environ
+    binaries = sys.executable.rpartition("/")[0]
+    library = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+    home = environ.get(b"HOME", b"").decode()
+    if (
+        environ.get(b"PYTHONPATH")
+        or sys.prefix == "/usr"
+        or sys.prefix != sys.exec_prefix
+        or sys.platlibdir != "lib"
+        or _exists(f"{binaries}/pyvenv.cfg")
+        or _exists(f"{binaries.rpartition('/')[0]}/pyvenv.cfg")
+        or _exists(f"{sys.prefix}/{library}/sitecustomize.py")
+        or (home and _exists(f"{home}/.local/{library}/site-packages"))
+    ):
+        return None
+    folder = f"{sys.prefix}/{library}/site-packages"
+    try:
+        names = posix.listdir(folder)
+    except OSError:
+        return []
+    for name in names:
+        if name.endswith(".pth") or name.startswith(("sitecustomize", "usercustomize")):
+            return None
+    return [folder]
+
+
+def _cwd() -> str:
+    try:
+        return posix.getcwd()
+    except OSError:
+        return ""
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _is_dir(path: str) -> bool:
+    try:
+        return posix.stat(path).st_mode & 0o170000 == 0o040000
+    except OSError:
+        return False
