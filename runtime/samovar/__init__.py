@@ -1,4 +1,6 @@
-"""Samovar: a Lambda runtime that keeps what a function has learned hot. The public names, each imported when first used."""
+"""Samovar: a Lambda runtime that keeps what a function has learned hot. The public names, each imported when first
+used.
+"""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

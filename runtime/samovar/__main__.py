@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 def main(place: str = "") -> "NoReturn":
-    """Runs the handler named by the argument, else by `_HANDLER`. place: the folder that holds the package, put last on sys.path."""
+    """Runs the handler named by the argument, else by `_HANDLER`. place: the folder that holds the package, put last
+    on sys.path.
+    """
     if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
         sys.stderr.write(
             "usage: python -m samovar [MODULE.FUNCTION | exec:PROGRAM]   (default: the variable _HANDLER)\n"

@@ -36,7 +36,7 @@ class RuntimeApi:
         if choice == b"urllib3":
             from samovar.transport_urllib3 import Urllib3Transport
 
-            self._transport: "Transport" = Urllib3Transport(address)
+            self._transport: Transport = Urllib3Transport(address)
         elif choice in (b"", b"wire"):
             self._transport = connection = Connection(address)
             self._exchange = connection.exchange
@@ -49,7 +49,9 @@ class RuntimeApi:
             )
 
     def next(self) -> "tuple[str, dict[str, str], bytes | memoryview]":
-        """Waits for the next event. Returns request id, headers (lower-case names) and event; the event lives until the next call."""
+        """Waits for the next event. Returns request id, headers (lower-case names) and event; the event lives until
+        the next call.
+        """
         try:
             if self._exchange is not None:
                 status, headers, body = self._exchange(self._next_head, None)
@@ -107,8 +109,8 @@ class RuntimeApi:
     def register_extension(self) -> Connection:
         """Registers as an internal extension for no event, which makes Lambda send SIGTERM before SIGKILL.
 
-        Returns the connection on which the extension waits for ever, to be kept open. ("Extensions API": an extension is ready once it has
-        asked for its next event.)
+        Returns the connection on which the extension waits for ever, to be kept open. ("Extensions API": an
+        extension is ready once it has asked for its next event.)
         """
         path = f"{_EXTENSION}/register"
         connection = Connection(self._address)

@@ -1,8 +1,9 @@
 """JSON to values and back: two engines, one meaning.
 
-The scanner and encoder in C behind the standard library's `json` cost nothing to load and serve the cold path; orjson costs 18 ms and 3 MB
-(facts: it imports dataclasses, inspect, uuid, ...), and takes over once it pays. Which of them runs can never be seen in a value: what orjson
-would change goes to the other engine, and what neither can encode exactly to `codec_exact`. Knows nothing of Lambda.
+The scanner and encoder in C behind the standard library's `json` cost nothing to load and serve the cold path;
+orjson costs 18 ms and 3 MB (facts: it imports dataclasses, inspect, uuid, ...), and takes over once it pays. Which
+of them runs can never be seen in a value: what orjson would change goes to the other engine, and what neither can
+encode exactly to `codec_exact`. Knows nothing of Lambda.
 """
 
 import sys
@@ -31,7 +32,6 @@ class _Scan:
     parse_float = float
     parse_int = int
     parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
-    memo: "dict[str, str]" = {}
 
 
 class NotPlain(Exception):
@@ -60,8 +60,8 @@ _nulls = False  # whether the last result held a None, which orjson cannot tell 
 def loads(data: "bytes | bytearray | memoryview") -> "Any":
     """The value of a JSON document in UTF-8.
 
-    Integers of any size are exact; NaN, Infinity, lone surrogates and a byte order mark are accepted, as by the official client. Raises
-    ValueError (UnicodeDecodeError, json.JSONDecodeError) where it is not JSON.
+    Integers of any size are exact; NaN, Infinity, lone surrogates and a byte order mark are accepted, as by the
+    official client. Raises ValueError (UnicodeDecodeError, json.JSONDecodeError) where it is not JSON.
     """
     global _seen
     size = len(data)
@@ -88,7 +88,8 @@ def loads(data: "bytes | bytearray | memoryview") -> "Any":
 
 
 def _long_number(data: "bytes | bytearray | memoryview") -> bool:
-    # A run of 19 digits covers two neighbours of every ninth byte; where none are digits, the whole need not be looked at.
+    # A run of 19 digits covers two neighbours of every ninth byte: where those are no digits, the rest need not be
+    # looked at.
     if len(data) > 4096 and b"dd" not in bytes(data[::9]).translate(_DIGITS):
         return False
     return b"ddddddddddddddddddd" in bytes(data).translate(_DIGITS)
@@ -97,8 +98,9 @@ def _long_number(data: "bytes | bytearray | memoryview") -> bool:
 def dumps(value: "Any") -> bytes:
     """The value as compact JSON in UTF-8, exactly.
 
-    NaN and infinities are written as such, as by the official client; Decimal as its number, a namedtuple as an object, bytes as text; and
-    what the official client refuses: dataclass, datetime, date, time, UUID, Enum. Raises TypeError or ValueError for anything else.
+    NaN and infinities are written as such, as by the official client; Decimal as its number, a namedtuple as an
+    object, bytes as text; and what the official client refuses: dataclass, datetime, date, time, UUID, Enum. Raises
+    TypeError or ValueError for anything else.
     """
     global _encode, _seen, _nulls
     if _orjson_dumps is not None and not _nulls:
@@ -114,13 +116,13 @@ def dumps(value: "Any") -> bytes:
         if not _plain(value):
             raise NotPlain
         text = "".join(_encode(value, 0))
-    except NotPlain:
-        _encode = _new_encoder()
+    except (NotPlain, TypeError, RecursionError):
+        _encode = _new_encoder()  # the old one still has markers of the containers it was in
         from samovar import codec_exact
 
         text = codec_exact.encode(value)
     except BaseException:
-        _encode = _new_encoder()  # the old one still has markers of the containers it was in
+        _encode = _new_encoder()
         raise
     # A lone surrogate has no UTF-8: it is escaped, and backslashreplace writes just JSON's escape.
     encoded = text.encode("utf-8", "backslashreplace")
@@ -147,14 +149,16 @@ def _plain(value: object) -> bool:
         values = value
     else:
         return False
-    for item in values:
+    for item in values:  # noqa: SIM110 (a generator expression costs twice the time)
         if type(item) not in _ATOMS and not _plain(item):
             return False
     return True
 
 
 def settle() -> None:
-    """Lets orjson take over if it pays: after enough bytes, or when all it imports is there already. For a moment nobody waits for."""
+    """Lets orjson take over if it pays: after enough bytes, or when all it imports is there already. For a moment
+    nobody waits for.
+    """
     if _orjson_loads is None and (_seen >= _PAYS or all(name in sys.modules for name in _NEEDED_BY_ORJSON)):
         _import_orjson()
 

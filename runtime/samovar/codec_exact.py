@@ -1,6 +1,8 @@
-"""The encoder for values that neither engine writes exactly: Decimal, namedtuple, subclasses, bytes, dates, and keys of any kind.
+"""The encoder for values that neither engine writes exactly: Decimal, namedtuple, subclasses, bytes, dates, and keys
+of any kind.
 
-Follows simplejson as the official client sets it up, and adds the types that one refuses. Imported when first needed.
+Follows simplejson as the official client sets it up, and adds the types that one refuses. Imported when first
+needed.
 """
 
 import sys
@@ -15,8 +17,10 @@ _INFINITY = float("inf")
 
 
 def encode(value: "Any") -> str:
-    """The value as compact JSON. Raises TypeError for a type that JSON has no form for, ValueError for a circular reference."""
-    chunks: "list[str]" = []
+    """The value as compact JSON. Raises TypeError for a type that JSON has no form for, ValueError for a circular
+    reference.
+    """
+    chunks: list[str] = []
     _encode(value, chunks.append, set())
     return "".join(chunks)
 
@@ -57,10 +61,10 @@ def _scalar(value: "Any") -> "str | None":
         return int.__repr__(value)
     if isinstance(value, float):
         return _float(value)
-    decimal: "Any" = sys.modules.get("decimal")
+    decimal: Any = sys.modules.get("decimal")
     if decimal is not None and isinstance(value, decimal.Decimal):
         return "NaN" if value.is_nan() else str(value)
-    raw: "Any" = sys.modules.get("simplejson.raw_json")
+    raw: Any = sys.modules.get("simplejson.raw_json")
     if raw is not None and isinstance(value, raw.RawJSON):
         return str(value.encoded_json)
     return None
@@ -103,19 +107,19 @@ def _key(key: "Any") -> str:
 
 def _substitute(value: "Any") -> "Any":
     """What stands for a value of a type the official client refuses."""
-    enum: "Any" = sys.modules.get("enum")
+    enum: Any = sys.modules.get("enum")
     if enum is not None and isinstance(value, enum.Enum):
         return value.value
-    datetime: "Any" = sys.modules.get("datetime")
+    datetime: Any = sys.modules.get("datetime")
     if datetime is not None and isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         return value.isoformat()
-    uuid: "Any" = sys.modules.get("uuid")
+    uuid: Any = sys.modules.get("uuid")
     if uuid is not None and isinstance(value, uuid.UUID):
         return str(value)
     fields = getattr(type(value), "__dataclass_fields__", None)
     if fields is not None:
         return {name: getattr(value, name) for name, field in fields.items() if field._field_type.name == "_FIELD"}
-    orjson: "Any" = sys.modules.get("orjson")
+    orjson: Any = sys.modules.get("orjson")
     if orjson is not None and isinstance(value, orjson.Fragment):
         from samovar import codec
 

@@ -1,6 +1,7 @@
 """The context object that a handler receives, attribute for attribute that of the official client.
 
-Knows the headers of /next and the environment variables that describe the function; knows neither the loop nor the wire.
+Knows the headers of /next and the environment variables that describe the function; knows neither the loop nor the
+wire.
 """
 
 import posix
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 
 _W3C_FIELDS = ("traceparent", "tracestate", "baggage")
 _FUNCTION = {
-    "log_group_name": b"AWS_LAMBDA_LOG_GROUP_NAME",
-    "log_stream_name": b"AWS_LAMBDA_LOG_STREAM_NAME",
-    "function_name": b"AWS_LAMBDA_FUNCTION_NAME",
-    "memory_limit_in_mb": b"AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-    "function_version": b"AWS_LAMBDA_FUNCTION_VERSION",
+    b"AWS_LAMBDA_LOG_GROUP_NAME": "log_group_name",
+    b"AWS_LAMBDA_LOG_STREAM_NAME": "log_stream_name",
+    b"AWS_LAMBDA_FUNCTION_NAME": "function_name",
+    b"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "memory_limit_in_mb",
+    b"AWS_LAMBDA_FUNCTION_VERSION": "function_version",
 }
 
 
@@ -101,61 +102,81 @@ class CognitoIdentity(_Fields):
 class Client(_Fields):
     """The mobile client, as its SDK described itself."""
 
-    __slots__ = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
+    __slots__ = ("app_package_name", "app_title", "app_version_code", "app_version_name", "installation_id")
 
 
 class ClientContext(_Fields):
     """What the caller sent as client context: `custom`, `env` and `client`."""
 
-    __slots__ = ("custom", "env", "client")
+    __slots__ = ("client", "custom", "env")
     custom: "dict[str, Any] | None"
     env: "dict[str, Any] | None"
     client: "Any"
 
 
 def factory() -> "Callable[[Mapping[str, str], str], LambdaContext]":
-    """The function that begins an invocation: it makes the context and lets `current` give it. The environment is read once, now."""
-    environ = posix.environ
-    function = {
-        name: value.decode(errors="surrogateescape") if (value := environ.get(key)) is not None else None
-        for name, key in _FUNCTION.items()
-    }
+    """The function that begins an invocation: it makes the context and lets `current` give it."""
+    variable = posix.environ.get
+    seen: tuple[bytes | None, ...] = ()
+    function: dict[str, str | None] = {}
     new = LambdaContext.__new__
 
     def begin(headers: "Mapping[str, str]", request_id: str) -> LambdaContext:
         """headers: those of the answer to /next, names in lower case.
 
-        Raises Fault `Runtime.LambdaContextUnmarshalError` when client context or identity is not JSON; the invocation has begun then.
+        Raises Fault `Runtime.LambdaContextUnmarshalError` when client context or identity is not JSON; the
+        invocation has begun then.
         """
         global _current
+        nonlocal seen, function
+        if seen != (values := tuple(map(variable, _FUNCTION))):  # a handler may change them
+            seen = values
+            function = dict(zip(_FUNCTION.values(), map(_decoded, values), strict=True))
         identity = CognitoIdentity.__new__(CognitoIdentity)
         identity.cognito_identity_id = identity.cognito_identity_pool_id = None
         _current = context = new(LambdaContext)
         context.__dict__ = {
             "aws_request_id": request_id,
             **function,
-            "invoked_function_arn": headers.get("lambda-runtime-invoked-function-arn"),
+            "invoked_function_arn": headers.get("lambda-runtime-invoked-function-arn", ""),
             "tenant_id": headers.get("lambda-runtime-aws-tenant-id"),
             "_w3c_fields": {},
             "client_context": None,
             "identity": identity,
-            "_epoch_deadline_time_in_ms": int(headers.get("lambda-runtime-deadline-ms") or 0),
+            "_epoch_deadline_time_in_ms": 0,
         }
+        if raw := headers.get("lambda-runtime-deadline-ms"):
+            context._epoch_deadline_time_in_ms = int(raw) if raw.isdecimal() else _milliseconds(raw)
         if raw := headers.get("lambda-runtime-client-context"):
-            values = _parse(raw, "Client Context")
-            context._w3c_fields = _pop_w3c(values)
-            if values is not None:
-                context.client_context = ClientContext(values)
+            parsed = _parse(raw, "Client Context")
+            context._w3c_fields = _pop_w3c(parsed)
+            if parsed is not None:
+                context.client_context = ClientContext(parsed)
                 if context.client_context.client is not None:
                     context.client_context.client = Client(context.client_context.client)
         if raw := headers.get("lambda-runtime-cognito-identity"):
-            values = _parse(raw, "Cognito Identity")
-            if values is not None:
-                identity.cognito_identity_id = values.get("cognitoIdentityId")
-                identity.cognito_identity_pool_id = values.get("cognitoIdentityPoolId")
+            parsed = _parse(raw, "Cognito Identity")
+            if parsed is not None:
+                identity.cognito_identity_id = parsed.get("cognitoIdentityId")
+                identity.cognito_identity_pool_id = parsed.get("cognitoIdentityPoolId")
         return context
 
     return begin
+
+
+def _decoded(value: "bytes | None") -> "str | None":
+    return None if value is None else value.decode(errors="surrogateescape")
+
+
+def _milliseconds(raw: str) -> int:
+    from samovar.fault import Fault
+
+    try:
+        return int(float(raw))
+    except (ValueError, OverflowError):
+        raise Fault(
+            "Runtime.LambdaContextUnmarshalError", f"Unable to parse Deadline: {raw!r} is not a number"
+        ) from None
 
 
 def _parse(raw: str, name: str) -> "Any":

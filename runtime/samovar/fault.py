@@ -1,7 +1,7 @@
 """What went wrong, in the forms that the platform reads: error JSON, X-Ray cause, one log record.
 
-`Fault` is raised by the runtime itself; everything else here turns an exception into a report and is imported only once there is one. Knows
-neither the wire nor the loop.
+`Fault` is raised by the runtime itself; everything else here turns an exception into a report and is imported only
+once there is one. Knows neither the wire nor the loop.
 """
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ class Report:
     def __init__(self, exc: BaseException, request_id: str) -> None:
         import posix
 
-        frames: "list[tuple[str, int, str, str | None]]" = []
+        frames: list[tuple[str, int, str, str | None]] = []
         if isinstance(exc, Fault):
             name, message = exc.error_type, exc.message
             trace, xray_name = exc.trace or [], "LambdaValidationError"
@@ -46,14 +46,14 @@ class Report:
             message = _text(exc)
             frames = _user_frames(exc.__traceback__)
             trace = traceback.format_list(frames)
-        self.error: "dict[str, Any]" = {
+        self.error: dict[str, Any] = {
             "errorMessage": message,
             "errorType": name,
             "requestId": request_id,
             "stackTrace": trace,
         }
         stack = [{"label": label, "path": path, "line": line} for path, line, label, _ in frames]
-        self.xray: "dict[str, Any]" = {
+        self.xray: dict[str, Any] = {
             "working_directory": posix.getcwd(),
             "exceptions": [{"message": message, "type": xray_name, "stack": stack}],
             "paths": list({path: None for path, _, _, _ in frames}),
@@ -82,4 +82,4 @@ def _user_frames(tb: "TracebackType | None") -> "list[tuple[str, int, str, str |
     for i, frame in enumerate(frames):
         if not frame[0].startswith((_PACKAGE, "<frozen importlib")):
             return frames[i:]
-    return frames
+    return []

@@ -1,6 +1,7 @@
 """A handler string becomes one callable, whatever the user wrote: one adapter each, chosen at INIT.
 
-Knows how Lambda names handlers and what the official client says when it cannot find one. Knows neither the wire nor the loop.
+Knows how Lambda names handlers and what the official client says when it cannot find one. Knows neither the wire nor
+the loop.
 """
 
 import sys
@@ -69,17 +70,21 @@ def _find(name: str) -> "Any":
 
 
 def _undecorated(function: "Any") -> "Any":
-    """The function whose code says whether calling it gives a coroutine: behind functools.partial, or an object's `__call__`."""
+    """The function whose code says whether calling it gives a coroutine: behind functools.partial, or an object's
+    `__call__`.
+    """
     while hasattr(function, "func") and hasattr(function, "keywords"):
         function = function.func
-    return function if hasattr(function, "__code__") else getattr(type(function), "__call__", function)
+    return function if hasattr(function, "__code__") else getattr(type(function), "__call__", function)  # noqa: B004
 
 
 _event_loop: "Any" = None
 
 
 def run_coroutine(coroutine: "Coroutine[Any, Any, Any]") -> "Any":
-    """Runs a coroutine on the environment's one event loop, so that what it keeps (connections, tasks) outlives the invocation."""
+    """Runs a coroutine on the environment's one event loop, so that what it keeps (connections, tasks) outlives the
+    invocation.
+    """
     global _event_loop
     if _event_loop is None:
         import asyncio

@@ -1,9 +1,10 @@
 """Work around the invocations: after the response, at the end of INIT, at shutdown.
 
-Imported only by functions that use it: the loop looks for it in `sys.modules`. Knows the context, the log and nothing of the loop's inside.
+Imported only by functions that use it: the loop looks for it in `sys.modules`. Knows the context, the log and
+nothing of the loop's inside.
 
-The platform's rule behind `defer`: the caller has its answer as soon as the response is posted; the environment runs on, at full CPU, until
-the runtime asks for the next event, and is frozen then.
+The platform's rule behind `defer`: the caller has its answer as soon as the response is posted; the environment runs
+on, at full CPU, until the runtime asks for the next event, and is frozen then.
 """
 
 import sys
@@ -30,7 +31,9 @@ def in_runtime() -> bool:
 
 
 def remaining() -> float:
-    """Seconds left of the invocation in flight, 0 once its time is up; infinite where there is none (INIT, outside Lambda)."""
+    """Seconds left of the invocation in flight, 0 once its time is up; infinite where there is none (INIT, outside
+    Lambda).
+    """
     invocation = context.current()
     if invocation is None:
         return float("inf")
@@ -40,8 +43,9 @@ def remaining() -> float:
 def defer(f: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> None:
     """Runs f(*args, **kwargs) once the caller has its answer, before the next event, in the order of the calls.
 
-    What is deferred during INIT runs after the first response. An exception is logged with the request id and stops nothing. When the
-    invocation's time is up, what has not begun waits for the next response. Outside the runtime f runs at once.
+    What is deferred during INIT runs after the first response. An exception is logged with the request id and stops
+    nothing. When the invocation's time is up, what has not begun waits for the next response. Outside the runtime f
+    runs at once.
     """
     if not callable(f):
         raise TypeError(f"defer: {f!r} is not callable: give the function and, after it, its arguments")
@@ -90,8 +94,9 @@ def after_response() -> None:
 def on_shutdown(f: "F") -> "F":
     """Calls f() when Lambda ends the environment (SIGTERM), last registered first; usable as a decorator.
 
-    Only a runtime that is registered as an extension gets SIGTERM, about 500 ms before SIGKILL: having one hook at the end of INIT makes
-    Samovar register ("Lambda Extensions API", shutdown phase). Hooks registered later run only where the platform sends SIGTERM anyway.
+    Only a runtime that is registered as an extension gets SIGTERM, about 500 ms before SIGKILL: having one hook at
+    the end of INIT makes Samovar register ("Lambda Extensions API", shutdown phase). Hooks registered later run only
+    where the platform sends SIGTERM anyway.
     """
     _shutdown.append(f)
     _watch_sigterm()
@@ -123,7 +128,8 @@ if TYPE_CHECKING:
 
 
 def warm(f: "Any" = None, /, *, required: bool = False) -> "Any":
-    """Calls f() at the end of INIT, so that the first caller finds its value there; usable as a decorator, above `cached`.
+    """Calls f() at the end of INIT, so that the first caller finds its value there; usable as a decorator, above
+    `cached`.
 
     A failure is logged and left to the first caller; with `required=True` it fails INIT.
     """

@@ -65,7 +65,7 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%SZ")
-        self._encode: "Callable[[Any], str] | None" = None
+        self._encode: Callable[[Any], str] | None = None
 
     def format(self, record: "Any") -> str:
         record.levelno = _level(record)

@@ -1,7 +1,8 @@
 """Where log lines go and what they look like, without the `logging` module.
 
-Text or JSON (`AWS_LAMBDA_LOG_FORMAT`), on stdout or framed on the telemetry descriptor (`_LAMBDA_TELEMETRY_LOG_FD`). `log_records` puts the
-same in front of the user's `logging`, and `LoggingHook` brings it in the moment `logging` is first imported. Knows the context only.
+Text or JSON (`AWS_LAMBDA_LOG_FORMAT`), on stdout or framed on the telemetry descriptor (`_LAMBDA_TELEMETRY_LOG_FD`).
+`log_records` puts the same in front of the user's `logging`, and `LoggingHook` brings it in the moment `logging` is
+first imported. Knows the context only.
 """
 
 import posix
@@ -18,12 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 # The low byte of a frame's type carries the level: NOTSET, DEBUG, INFO, WARNING, ERROR, CRITICAL.
-TEXT_FRAMES = {
-    level: (0xA55A0003 + offset).to_bytes(4, "big") for level, offset in zip(range(0, 60, 10), (0, 8, 12, 16, 20, 24))
-}
-JSON_FRAMES = {
-    level: (0xA55A0002 + offset).to_bytes(4, "big") for level, offset in zip(range(0, 60, 10), (0, 8, 12, 16, 20, 24))
-}
+_OFFSETS = {0: 0, 10: 8, 20: 12, 30: 16, 40: 20, 50: 24}
+TEXT_FRAMES = {level: (0xA55A0003 + offset).to_bytes(4, "big") for level, offset in _OFFSETS.items()}
+JSON_FRAMES = {level: (0xA55A0002 + offset).to_bytes(4, "big") for level, offset in _OFFSETS.items()}
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _INDENT = "\u00a0"  # CloudWatch trims ordinary leading space
 
@@ -39,7 +37,9 @@ class StandardSink:
 
 
 class FramedSink:
-    """Writes frames to the platform's telemetry descriptor: type, length, Unix time in microseconds, message; big-endian."""
+    """Writes frames to the platform's telemetry descriptor: type, length, Unix time in microseconds, message;
+    big-endian.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -65,7 +65,9 @@ _sink: "StandardSink | FramedSink | None" = None
 
 
 def sink() -> "StandardSink | FramedSink":
-    """The environment's one sink, chosen on first use; the descriptor's variable is taken out of the environment then."""
+    """The environment's one sink, chosen on first use; the descriptor's variable is taken out of the environment
+    then.
+    """
     global _sink
     if _sink is None:
         fd = posix.environ.pop(b"_LAMBDA_TELEMETRY_LOG_FD", None)
@@ -89,7 +91,9 @@ def level_name() -> str:
 
 
 def write(level: str, message: str) -> None:
-    """One record in the configured format, with the current request id. level: DEBUG, INFO, WARNING, ERROR or CRITICAL."""
+    """One record in the configured format, with the current request id. level: DEBUG, INFO, WARNING, ERROR or
+    CRITICAL.
+    """
     invocation = context.current()
     request_id = invocation.aws_request_id if invocation else ""
     if is_json():
@@ -170,7 +174,7 @@ class _AfterExec:
         self._loader = loader
 
     def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
-        module: "ModuleType | None" = self._loader.create_module(spec)
+        module: ModuleType | None = self._loader.create_module(spec)
         return module
 
     def exec_module(self, module: "ModuleType") -> None:

@@ -1,6 +1,7 @@
 """The runtime: INIT, then next → handle → respond → after-response work, for ever. Read this first.
 
-Knows the Runtime API client, the handler and the codec; knows nothing of the wire below, nor of the cache or companion that a function may use.
+Knows the Runtime API client, the handler and the codec; knows nothing of the wire below, nor of the cache or
+companion that a function may use.
 """
 
 import posix
@@ -19,7 +20,8 @@ _TRACE_ID = b"_X_AMZN_TRACE_ID"
 def run(handler_name: "str | None" = None) -> "NoReturn":
     """Runs the environment until the platform ends it. handler_name: in place of `_HANDLER`.
 
-    Exits 1 after a failure in INIT, or when the Runtime API does not answer as it must; SystemExit and signals keep their own code.
+    Exits 1 after a failure in INIT, or when the Runtime API does not answer as it must; SystemExit and signals keep
+    their own code.
     """
     global running
     name = handler_name or _variable(b"_HANDLER", "the handler, as MODULE.FUNCTION (or give it as an argument)")
@@ -39,12 +41,14 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
 
 
 def initialise(client: api.RuntimeApi, name: str) -> handler.Handler:
-    """INIT: logging, the handler's import, what it asked to be warmed. A failure is logged, posted to /init/error and ends the process."""
+    """INIT: logging, the handler's import, what it asked to be warmed. A failure is logged, posted to /init/error
+    and ends the process.
+    """
     import gc
 
     logs.install()
-    # Imports make hardly any garbage: collecting during them only costs. What INIT leaves behind lives as long as the environment,
-    # and freezing it keeps every later collection from walking through it.
+    # Imports make hardly any garbage: collecting during them only costs. What INIT leaves behind lives as long as the
+    # environment, and freezing it keeps every later collection from walking through it.
     threshold = gc.get_threshold()
     gc.set_threshold(0)
     try:
@@ -142,7 +146,9 @@ def _fail(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", 
 def _undelivered(
     client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: api.ApiError, size: int
 ) -> None:
-    """A result that the Runtime API did not take. One that is too large is reported as that, where the API still takes a report."""
+    """A result that the Runtime API did not take. One that is too large is reported as that, where the API still
+    takes a report.
+    """
     if exc.status != 413:
         logs.write("ERROR", f"The result of this invocation was not taken: {exc}")
         return
@@ -180,7 +186,7 @@ def _die(message: str) -> "NoReturn":
 
 def _lazy_imports() -> None:
     value = posix.environ[b"SAMOVAR_LAZY_IMPORTS"].decode()
-    switch: "Any" = getattr(sys, "set_lazy_imports", None)
+    switch: Any = getattr(sys, "set_lazy_imports", None)
     if value != "all":
         raise ValueError(f"SAMOVAR_LAZY_IMPORTS={value!r}: want all, or nothing")
     if switch is None:

@@ -1,7 +1,8 @@
 """sys.path as Lambda has it, and what of `site` an environment needs.
 
-`bootstrap` starts the interpreter with -S: site costs about 2 ms of every cold start, nearly all of it for things that are not there. Where
-any of them is there (a .pth file, sitecustomize, a user's site-packages, PYTHONPATH, Debian's layout), the real site runs, as it would have.
+`bootstrap` starts the interpreter with -S: site costs about 2 ms of every cold start, nearly all of it for things
+that are not there. Where any of them is there (a .pth file, sitecustomize, a user's site-packages, PYTHONPATH,
+Debian's layout), the real site runs, as it would have.
 """
 
 import posix
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 def arrange(place: str = "") -> None:
     """The function's own folder first, then layers, then the interpreter's; place, where Samovar itself lies, last.
 
-    Order of the developer guide, "Search path for runtime dependencies": LAMBDA_TASK_ROOT, /opt/python, then the runtime's.
+    Order of the developer guide, "Search path for runtime dependencies": LAMBDA_TASK_ROOT, /opt/python, then the
+    runtime's.
     """
     if sys.flags.no_site:
         _site()
@@ -40,11 +42,10 @@ def _site() -> None:
         site.main()
         return
     sys.path += folders
+    import _sitebuiltins
     import builtins
 
-    import _sitebuiltins
-
-    quitters: "Any" = builtins
+    quitters: Any = builtins
     quitters.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
     quitters.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
     quitters.help = _sitebuiltins._Helper()

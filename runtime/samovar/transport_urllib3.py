@@ -1,4 +1,5 @@
-"""The second transport: the same requests over urllib3's pool. Chosen by `SAMOVAR_TRANSPORT=urllib3`, and the peer that the wire is tested against.
+"""The second transport: the same requests over urllib3's pool. Chosen by `SAMOVAR_TRANSPORT=urllib3`, and the peer
+that the wire is tested against.
 
 Costs 60 ms of import and about 110 µs an invocation (facts); never imported otherwise.
 """
@@ -20,7 +21,9 @@ class Urllib3Transport:
     def request(
         self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None"
     ) -> "tuple[int, dict[str, str], bytes]":
-        """Sends one request and returns status, headers (names in lower case) and body of its answer. There is no time-out."""
+        """Sends one request and returns status, headers (names in lower case) and body of its answer. There is no
+        time-out.
+        """
         wire_headers = {name: value.encode("utf-8", "surrogateescape") for name, value in headers.items()}
         try:
             response = self._pool.request(method, path, body=body, headers=wire_headers)  # type: ignore[arg-type]

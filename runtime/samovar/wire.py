@@ -1,7 +1,8 @@
 """HTTP/1.1 as far as the Runtime API needs it, over one kept-alive socket.
 
-The parse functions are pure, bytes to values, and raise `WireError`; `Connection` moves the bytes: a request leaves in one system call where
-it can, an answer arrives in a buffer that is kept. Knows nothing of Lambda. A call that cannot be finished raises `WireError` with what came.
+The parse functions are pure, bytes to values, and raise `WireError`; `Connection` moves the bytes: a request leaves
+in one system call where it can, an answer arrives in a buffer that is kept. Knows nothing of Lambda. A call that
+cannot be finished raises `WireError` with what came.
 """
 
 from _socket import (
@@ -42,8 +43,8 @@ class WireError(Exception):
 
 def parse_address(address: str) -> "tuple[str, int]":
     """Host and port of "host", "host:port" or "[v6]:port"; the port is 80 where none is given. Raises ValueError."""
-    host, _, port = address.rpartition(":")
-    if not host or address.endswith("]"):
+    host, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]"):
         host, port = address, "80"
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -73,7 +74,9 @@ def parse_head(head: str) -> "tuple[int, dict[str, str]]":
 
 
 def parse_length(headers: "dict[str, str]") -> "int | None":
-    """The length in bytes of the body that follows; None when it is chunked, -1 when only the end of the connection ends it."""
+    """The length in bytes of the body that follows; None when it is chunked, -1 when only the end of the connection
+    ends it.
+    """
     encoding = headers.get("transfer-encoding")
     if encoding is not None:
         if encoding.lower() != "chunked":
@@ -88,7 +91,9 @@ def parse_length(headers: "dict[str, str]") -> "int | None":
 
 
 class Chunks:
-    """A chunked body, fed as it comes: `feed` returns whether it is complete; then `.body` is the content, `.rest` what came after it."""
+    """A chunked body, fed as it comes: `feed` returns whether it is complete; then `.body` is the content, `.rest`
+    what came after it.
+    """
 
     def __init__(self) -> None:
         self.body = bytearray()
@@ -142,7 +147,7 @@ class Connection:
     def __init__(self, address: str) -> None:
         self._host, self._port = parse_address(address)
         self._authority = address
-        self._sock: "socket | None" = None
+        self._sock: socket | None = None
         self._fresh = True  # nothing has been answered on this socket yet
         self._buffer = bytearray(_FIRST)
 
@@ -151,7 +156,8 @@ class Connection:
     ) -> "tuple[int, dict[str, str], bytes | memoryview]":
         """Sends one request and returns status, headers and body of its answer.
 
-        The body is a view of a buffer that the next request overwrites. There is no time-out: /next waits as long as there is no event.
+        The body is a view of a buffer that the next request overwrites. There is no time-out: /next waits as long as
+        there is no event.
         """
         return self.exchange(self._head(method, path, headers, body), body)
 
@@ -213,7 +219,9 @@ class Connection:
         return sock
 
     def _gone(self, sock: socket) -> bool:
-        """Whether the server has closed the connection since its last answer: asked before what must not be sent twice."""
+        """Whether the server has closed the connection since its last answer: asked before what must not be sent
+        twice.
+        """
         try:
             sock.recv(1, MSG_PEEK | MSG_DONTWAIT)
         except BlockingIOError:
@@ -251,7 +259,7 @@ class Connection:
             end = self._buffer.find(b"\r\n\r\n", max(got - 3, 0), got + more)
             got += more
         view = memoryview(self._buffer)
-        body: "bytes | memoryview"
+        body: bytes | memoryview
         status, headers = parse_head(str(view[:end], "utf-8", "surrogateescape"))
         self._fresh = False
         start = end + 4

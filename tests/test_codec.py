@@ -1,0 +1,276 @@
+"""Both engines give and accept the same values, those of the official client where it has any."""
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import math
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from samovar import codec
+
+
+@pytest.fixture(autouse=True)
+def _engines() -> Iterator[None]:
+    with_orjson(False)
+    yield
+    with_orjson(False)
+
+
+def with_orjson(wanted: bool) -> None:
+    codec._orjson_loads = codec._orjson_dumps = None
+    codec._seen, codec._nulls = 0, False
+    if wanted:
+        codec._import_orjson()
+
+
+def both_loads(data: bytes) -> tuple[Any, Any]:
+    outcomes = []
+    for wanted in (False, True):
+        with_orjson(wanted)
+        try:
+            outcomes.append(codec.loads(data))
+        except ValueError as exc:
+            outcomes.append((type(exc), str(exc)))
+    return outcomes[0], outcomes[1]
+
+
+def both_dumps(value: Any) -> tuple[Any, Any]:
+    outcomes: list[Any] = []
+    for wanted in (False, True):
+        with_orjson(wanted)
+        try:
+            outcomes.append(codec.dumps(value))
+        except (TypeError, ValueError, RecursionError) as exc:
+            outcomes.append((type(exc), str(exc)))
+    return outcomes[0], outcomes[1]
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal in value and in type, NaN and signed zero included."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, float):
+        return (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+texts = st.text(st.characters(codec=None, exclude_categories=[]))  # lone surrogates too
+scalars = st.none() | st.booleans() | st.integers() | st.integers(-(2**70), 2**70) | st.floats() | texts
+values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=25)
+
+
+@given(values)
+@example([2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**19, 10**30])
+@example([float("nan"), None, -0.0, 1e400, 1e16, 5e-324])
+@example({"\ud800": "\udfff", "é": "\U0001f600", "\x00": "\x1f\x7f\u2028"})
+@settings(max_examples=300)
+def test_values_survive_both_engines(value: Any) -> None:
+    plain, fast = both_dumps(value)
+    assert same(json.loads(plain), value)
+    assert same(json.loads(fast), value)
+    for document in (plain, fast, json.dumps(value).encode()):
+        slow_value, fast_value = both_loads(document)
+        assert same(slow_value, value)
+        assert same(fast_value, value)
+
+
+@given(st.binary() | st.text(alphabet='[]{},:"\\u0123456789.eE+- NaInfitylusrd\n\ufeff').map(str.encode))
+@example(b"")
+@example(b"\xef\xbb\xbf{}")
+@example(b"[1e400, -0, -0.0, 18446744073709551616]")
+@example(b'{"a": 1, "a": 2}')
+@example(b'"\xed\xa0\x80"')
+@example(b"\x0c1")
+@settings(max_examples=500)
+def test_any_document_means_the_same_to_both(data: bytes) -> None:
+    slow, fast = both_loads(data)
+    assert same(slow, fast) or (isinstance(slow, tuple) and slow == fast)
+
+
+@given(st.integers(1, 40), st.integers(0, 30), st.integers(0, 3000))
+def test_a_long_number_is_exact_wherever_it_stands(digits: int, offset: int, tail: int) -> None:
+    number = int("9" * digits)
+    document = b"[" + b" " * offset + str(number).encode() + b', "' + b"x" * tail * 2 + b'"]'
+    with_orjson(True)
+    assert codec.loads(document)[0] == number
+    assert codec.loads(memoryview(b'["' + b"y" * 5000 + b'",' + document + b"]"))[1][0] == number
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b"18446744073709551616", 18446744073709551616),
+        (b"-9223372036854775809", -9223372036854775809),
+        (b'"\\ud800"', "\ud800"),
+        (b"1e400", math.inf),
+        (b" \t\r\n[1]\n", [1]),
+        (b"\xef\xbb\xbf[1]", [1]),
+        (b"NaN", math.nan),
+        (b"[-Infinity]", [-math.inf]),
+    ],
+)
+def test_accepted(data: bytes, value: Any) -> None:
+    slow, fast = both_loads(data)
+    assert same(slow, value)
+    assert same(fast, value)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[1,]", b"{'a': 1}", b"\xff", b'"\n"', b"1 2", b"nul", b'"\\x"', b"\xff\xfe[\x00]\x00"]
+)
+def test_refused(data: bytes) -> None:
+    slow, fast = both_loads(data)
+    assert isinstance(slow, tuple)
+    assert slow == fast
+
+
+class Point(NamedTuple):
+    x: int
+    y: Any
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Name(str):
+    def __str__(self) -> str:
+        return "not the content"
+
+
+class Shout(dict[str, Any]):
+    def items(self) -> Any:
+        return {key.upper(): value for key, value in super().items()}.items()
+
+
+@dataclasses.dataclass
+class Item:
+    name: str
+    price: decimal.Decimal
+    kind: dataclasses.InitVar[int] = 0
+
+
+MOMENT = datetime.datetime(2026, 11, 22, 4, 7, 18, 813000, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "document"),
+    [
+        (2**64, b"18446744073709551616"),
+        (float("nan"), b"NaN"),
+        ([float("inf"), None], b"[Infinity,null]"),
+        ("\ud800é", b'"\\ud800\xc3\xa9"'),
+        (decimal.Decimal("1.10"), b"1.10"),
+        ([decimal.Decimal("NaN"), decimal.Decimal("1E+2")], b"[NaN,1E+2]"),
+        (Point(1, [Point(2, None)]), b'{"x":1,"y":[{"x":2,"y":null}]}'),
+        ((1, "a"), b'[1,"a"]'),
+        ({1: 1, 2.5: 2, False: 3, None: 4, 2**70: 5}, b'{"1":1,"2.5":2,"false":3,"null":4,"1180591620717411303424":5}'),
+        ({"a": b"text", b"k": 1}, b'{"a":"text","k":1}'),
+        (collections.OrderedDict(a=collections.Counter("aa")), b'{"a":{"a":2}}'),
+        (Shout(a=Shout(b=1)), b'{"A":{"B":1}}'),
+        ([Name("content"), {Name("key"): Level.HIGH}, {Level.HIGH: 1}], b'["content",{"key":3},{"3":1}]'),
+        ([Colour.RED, uuid.UUID(int=1)], b'["red","00000000-0000-0000-0000-000000000001"]'),
+        (
+            [MOMENT, MOMENT.date(), MOMENT.time()],
+            b'["2026-11-22T04:07:18.813000+00:00","2026-11-22","04:07:18.813000"]',
+        ),
+        (Item("tea", decimal.Decimal("2.50")), b'{"name":"tea","price":2.50}'),
+        (orjson.Fragment(b'{"a":1}'), b'{"a":1}'),
+        ([], b"[]"),
+        ([{}, Point((), {})], b'[{},{"x":[],"y":{}}]'),
+    ],
+)
+def test_encoded_the_same_by_both(value: Any, document: bytes) -> None:
+    assert both_dumps(value) == (document, document)
+
+
+def circular() -> list[Any]:
+    loop: list[Any] = [decimal.Decimal(1)]
+    loop.append(loop)
+    return loop
+
+
+def plain_circle() -> dict[str, Any]:
+    circle: dict[str, Any] = {}
+    circle["self"] = circle
+    return circle
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({1, 2}, "Object of type set is not JSON serializable"),
+        ({"a": [object()]}, "Object of type object is not JSON serializable"),
+        ({(1, 2): 3}, "keys must be str, int, float, bool or None, not tuple"),
+        ({decimal.Decimal(1): 3}, "keys must be str, int, float, bool or None, not Decimal"),
+        (circular(), "Circular reference detected"),
+        (plain_circle(), "Circular reference detected"),
+        ({"a": b"\xff"}, "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ],
+)
+def test_not_encodable(value: Any, says: str) -> None:
+    slow, fast = both_dumps(value)
+    assert slow[1] == fast[1] == says
+    assert codec.dumps({"next": 1}) == b'{"next":1}'
+
+
+def test_a_failure_inside_leaves_no_trace_for_the_next_value() -> None:
+    row = {"a": object()}
+    for wanted in (False, True):
+        with_orjson(wanted)
+        for _ in range(3):
+            with pytest.raises(TypeError, match="Object of type object"):
+                codec.dumps([row])
+        assert codec.dumps([{"a": 1}]) == b'[{"a":1}]'
+
+
+def run(program: str) -> str:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_orjson_comes_when_it_pays_and_not_before() -> None:
+    program = """
+import sys
+from samovar import codec
+for _ in range(300):
+    codec.dumps(codec.loads(b'{"a": [1, 2, 3]}')); codec.settle()
+print("orjson" in sys.modules, "json" in sys.modules)
+for _ in range(20):
+    codec.dumps(codec.loads(b'["' + b'x' * 60000 + b'"]')); codec.settle()
+print("orjson" in sys.modules)
+"""
+    assert run(program).split() == ["False", "False", "True"]
+
+
+def test_orjson_comes_at_once_for_a_large_payload() -> None:
+    program = "import sys; from samovar import codec; codec.loads(b' ' * 300000 + b'1'); print('orjson' in sys.modules)"
+    assert run(program) == "True"
+
+
+def test_without_orjson_all_works() -> None:
+    program = """
+import sys
+sys.modules["orjson"] = None
+from samovar import codec
+print(len(codec.loads(b'["' + b'x' * 3000000 + b'"]')[0]), codec.dumps({"a": None})); codec.settle()
+"""
+    assert run(program) == "3000000 b'{\"a\":null}'"

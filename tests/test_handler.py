@@ -1,0 +1,94 @@
+"""A handler string becomes one callable; a coroutine function keeps one event loop for the life of the environment."""
+
+import asyncio
+import functools
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from samovar import handler
+from samovar.fault import Fault
+
+
+@pytest.fixture
+def module() -> Iterator[Any]:
+    module = types.ModuleType("user_code")
+    sys.modules["user_code"] = module
+    yield module
+    del sys.modules["user_code"]
+
+
+def test_a_function_is_called_directly(module: Any) -> None:
+    module.handler = lambda event, context: event
+    loaded = handler.load("user_code.handler")
+    assert loaded.call is module.handler
+    assert not loaded.raw
+
+
+class Service:
+    async def __call__(self, event: Any, context: Any) -> Any:
+        return [event, id(asyncio.get_running_loop())]
+
+    async def method(self, event: Any, context: Any) -> Any:
+        return await self(event, context)
+
+
+@pytest.mark.parametrize("name", ["function", "instance", "method", "partial", "nested_partial"])
+def test_coroutine_functions_of_all_kinds_share_one_loop(module: Any, name: str) -> None:
+    service = Service()
+
+    async def function(event: Any, context: Any) -> Any:
+        return await service(event, context)
+
+    module.function = function
+    module.instance = service
+    module.method = service.method
+    module.partial = functools.partial(function, context=None)
+    module.nested_partial = functools.partial(functools.partial(service.method))
+    if name == "partial":
+        module.partial = functools.partial(lambda f, event, context: f(event, context), function)
+        result = handler.load("user_code.partial").call(1, None)
+        assert asyncio.iscoroutine(result)
+        result.close()
+        return
+    call = handler.load(f"user_code.{name}").call
+    first, second = call(1, None), call(2, None)
+    assert (first[0], second[0]) == (1, 2)
+    assert first[1] == second[1]
+
+
+def test_what_a_coroutine_started_lives_on(module: Any) -> None:
+    state: dict[str, Any] = {}
+
+    async def function(event: Any, context: Any) -> Any:
+        if "task" not in state:
+            state["event"] = asyncio.Event()
+            state["task"] = asyncio.create_task(state["event"].wait())
+            return "started"
+        state["event"].set()
+        return await state["task"]
+
+    module.handler = function
+    call = handler.load("user_code.handler").call
+    assert [call({}, None), call({}, None)] == ["started", True]
+
+
+@pytest.mark.parametrize(
+    ("name", "error_type", "message"),
+    [
+        (
+            "nodot",
+            "Runtime.MalformedHandlerName",
+            "Bad handler 'nodot': not enough values to unpack (expected 2, got 1)",
+        ),
+        ("sys.exit", "Runtime.BuiltInModuleConflict", "Cannot use built-in module sys as a handler module"),
+        ("no_such.f", "Runtime.ImportModuleError", "Unable to import module 'no_such': No module named 'no_such'"),
+        ("user_code.f", "Runtime.HandlerNotFound", "Handler 'f' missing on module 'user_code'"),
+    ],
+)
+def test_what_cannot_be_found(module: Any, name: str, error_type: str, message: str) -> None:
+    with pytest.raises(Fault) as caught:
+        handler.load(name)
+    assert (caught.value.error_type, caught.value.message) == (error_type, message)
