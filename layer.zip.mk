@@ -1,0 +1,46 @@
+# Builds the Lambda layer: build/layer.zip, its SBOM and its checksums.  make -f layer.zip.mk [VARIABLE=VALUE…] [layer|check|clean]
+#
+#   layer   the zip, audited: target machine, C library, Lambda's size limits; sizes printed by part
+#   check   builds it a second time, elsewhere and otherwise, and compares the bytes
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+# The function's Python, as in python3.13. One layer serves one version: orjson and the bytecode are made for it.
+PYTHON_VERSION ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# x86_64 or arm64, as the function's architecture
+ARCH ?= $(patsubst aarch64,arm64,$(shell uname -m))
+# 1: carry an interpreter, for OS-only functions (provided.al2023). It comes from PYTHON_PREFIX, a folder with
+# bin/python3.X and lib/python3.X that may be moved, else `uv python install` brings python-build-standalone.
+BUNDLE ?=
+PYTHON_PREFIX ?=
+# Whose C library the layer must run with: al2023 (2.34) or debian12 (2.36)
+BASE ?= al2023
+# The bytecode needs a Python of the function's version here: python3.X on PATH, the bundled one, this command, or this container image
+BYTECODE_PYTHON ?=
+BYTECODE_IMAGE ?=
+OUT ?= build
+
+TOOLS := build/layer-tools
+BUILD = $(TOOLS)/bin/python layer/build.py --python-version $(PYTHON_VERSION) --arch $(ARCH) --base $(BASE) \
+	$(if $(BUNDLE),--bundle) $(if $(PYTHON_PREFIX),--python-prefix '$(PYTHON_PREFIX)') \
+	$(if $(BYTECODE_PYTHON),--bytecode-python '$(BYTECODE_PYTHON)') $(if $(BYTECODE_IMAGE),--bytecode-image '$(BYTECODE_IMAGE)')
+
+.PHONY: layer check clean
+.DELETE_ON_ERROR:
+
+layer: $(TOOLS)/.done
+	@$(BUILD) --zip $(OUT)/layer.zip --sbom $(OUT)/layer.cdx.json
+	@cd $(OUT) && sha256sum layer.zip layer.cdx.json > SHA256SUMS && cat SHA256SUMS
+
+# Another folder, mask, time zone and language: none of them may show in the bytes.
+check: layer
+	@umask 077 && mkdir -p $(OUT)/again && TZ=Asia/Kolkata LC_ALL=C TMPDIR=$(abspath $(OUT)/again) \
+	    $(BUILD) --zip $(OUT)/again/layer.zip --sbom $(OUT)/again/layer.cdx.json >/dev/null
+	@cd $(OUT)/again && sha256sum --check ../SHA256SUMS
+
+$(TOOLS)/.done: requirements/layer.txt
+	@echo '== tools to build the layer with, in $(TOOLS)'
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/layer.txt
+	@touch $@
+
+clean:
+	rm -rf $(OUT)/layer.zip $(OUT)/layer.cdx.json $(OUT)/SHA256SUMS $(OUT)/again $(TOOLS) build/wheels build/python

