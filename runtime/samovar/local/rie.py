@@ -3,7 +3,7 @@
 `with RIE(["./bootstrap"], env={"_HANDLER": "hello.handler"}) as rie: rie.invoke({})` is one Lambda environment.
 `python -m samovar.local.rie` fetches the emulator, so that everything after it works offline.
 
-It knows nothing of Samovar's runtime: awslambdaric or a Go program runs under it just as well. How the RIE behaves (INIT
+It knows nothing of Samovar's runtime: awslambdaric or a Go program runs under it as well. How the RIE behaves (INIT
 at the first invocation, what it prints) was read off version 1.170.0 of the aws-sam-cli wheel that carries it.
 """
 
@@ -175,14 +175,18 @@ def parse(stdout: str, stderr: str) -> Log:
     runtime: dict[str, float] = {}
     pending: float | None = None
     request = ""
+    status: str | None = None
     for found in _RAPID.finditer(stderr):
-        if phase := found["phase"]:
-            inits.append(Init(None, False, phase))
-        elif status := found["status"]:
-            inits[-1:] = [Init(None, status == "success", inits[-1].phase)]
-        elif duration := found["init"]:
-            pending = float(duration)
-            inits[-1:] = [Init(pending, inits[-1].ok, inits[-1].phase)]
+        if found["phase"]:
+            inits.append(Init(None, False, found["phase"]))
+            status = None
+        elif found["status"]:
+            status = found["status"]
+        elif found["init"] and status is None:
+            inits.pop()  # the RIE prints one more START and REPORT after a failed INIT, and runs nothing
+        elif found["init"]:
+            pending = float(found["init"])
+            inits[-1:] = [Init(pending, status == "success", inits[-1].phase)]
         elif found["id"]:
             request = found["id"]
             waited[request], pending = pending, None

@@ -1,0 +1,60 @@
+"""What all tests share: Hypothesis without deadlines, environments of this checkout, and no skipped real part in CI."""
+
+import os
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from samovar.local.rie import RIE
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL = ("rie", "container")  # folders of which every test needs a real part
+# bootstrap takes the python3 on PATH, so tests find the one that runs them there.
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+settings.register_profile("samovar", deadline=None)  # a loaded machine is no failure
+settings.load_profile("samovar")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0] if item.path.is_relative_to(ROOT / "tests") else ""
+        if folder in REAL or any("valkey" in name for name in getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if item.get_closest_marker("real") and not hasattr(report, "wasxfail"):
+        _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)  # a module that skips itself may hold tests of a real part
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and os.environ.get("CI"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"In CI every real part is there, yet this was skipped: {reason}"
+
+
+@pytest.fixture
+def environment(samovar_rie: Callable[..., RIE]) -> Callable[..., RIE]:
+    """Starts this checkout's bootstrap under the RIE: `environment("hello.handler", env=, timeout=, memory=)`."""
+
+    def start(handler: str, *, env: dict[str, str] | None = None, **options: Any) -> RIE:
+        options = {"task_root": ROOT / "handlers", "command": [str(ROOT / "bootstrap")], **options}
+        return samovar_rie(handler, env={"PATH": PATH, **(env or {})}, **options)
+
+    return start
