@@ -7,6 +7,7 @@ Debian's layout), the real site runs, as it would have.
 
 import posix
 import sys
+from _io import FileIO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,20 +56,20 @@ def _plain_site_packages() -> "list[str] | None":
     """The site-packages folders to add; None when there is anything that only the real site does."""
     environ = posix.environ
     binaries = sys.executable.rpartition("/")[0]
+    prefix = _environment(binaries.rpartition("/")[0])
     library = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}"
     home = environ.get(b"HOME", b"").decode()
     if (
-        environ.get(b"PYTHONPATH")
+        prefix is None
+        or environ.get(b"PYTHONPATH")
         or sys.prefix == "/usr"
-        or sys.prefix != sys.exec_prefix
         or sys.platlibdir != "lib"
         or _exists(f"{binaries}/pyvenv.cfg")
-        or _exists(f"{binaries.rpartition('/')[0]}/pyvenv.cfg")
-        or _exists(f"{sys.prefix}/{library}/sitecustomize.py")
+        or _exists(f"{sys.base_prefix}/{library}/sitecustomize.py")
         or (home and _exists(f"{home}/.local/{library}/site-packages"))
     ):
         return None
-    folder = f"{sys.prefix}/{library}/site-packages"
+    folder = f"{prefix}/{library}/site-packages"
     try:
         names = posix.listdir(folder)
     except OSError:
@@ -76,7 +77,19 @@ def _plain_site_packages() -> "list[str] | None":
     for name in names:
         if name.endswith(".pth") or name.startswith(("sitecustomize", "usercustomize")):
             return None
+    sys.prefix = sys.exec_prefix = prefix
     return [folder]
+
+
+def _environment(root: str) -> "str | None":
+    """The prefix to use: root where it is a virtual environment that stands alone, else the interpreter's own."""
+    try:
+        with FileIO(f"{root}/pyvenv.cfg") as file:
+            settings = file.read().lower()
+    except OSError:
+        return sys.prefix if sys.prefix == sys.exec_prefix else None
+    alone = any(line.replace(b" ", b"") == b"include-system-site-packages=false" for line in settings.splitlines())
+    return root if alone else None
 
 
 def _cwd() -> str:
