@@ -10,6 +10,8 @@ ARGS ?=
 # Nothing may depend on the caller's own site or on colours and prompts.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
+SHELL := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
 
 .PHONY: setup demo test lint format lock bench bench-containers layer clean
 .DELETE_ON_ERROR:
@@ -21,7 +23,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@echo '== 1/4 virtual environment in $(VENV)'
 	@$(PYTHON) -m venv $(VENV)
 	@echo '== 2/4 pinned dependencies, each file checked against its hash'
-	@$(BIN)/python -m pip install --require-hashes --no-deps -r requirements/dev.txt
+	@$(BIN)/python -m pip install --require-hashes --no-deps -r requirements/dev.txt \
+	    | sed -u -e '/^Requirement already satisfied/d' -e '/^Ignoring/d'
 	@echo '== 3/4 samovar itself, editable'
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@echo '== 4/4 the Runtime Interface Emulator'

@@ -7,7 +7,7 @@ After `pip install samovar[local]` one line chooses the function, and the fixtur
     def test_greeting(rie):
         assert rie.invoke({"name": "Ada"}).json() == {"message": "Hello, Ada!"}
 
-The marker takes `task_root` (the function's folder, LAMBDA_TASK_ROOT; relative to pytest's rootdir, the default), `env`,
+The marker takes `task_root` (the function's folder, LAMBDA_TASK_ROOT; default: pytest's rootdir), `env`,
 `timeout` (s), `memory` (MB) and `command` (default: this interpreter's `-m samovar`). The fixture `samovar_rie` is a
 function with the same parameters, for a test that needs several environments. Every environment ends with its test; the
 report of a failed test shows what it logged.
@@ -44,7 +44,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
-        for number, environment in enumerate(item.stash.get(_environments, []), 1):
+        environments = item.stash[_environments] if _environments in item.stash else []  # noqa: SIM401
+        for number, environment in enumerate(environments, 1):
             report.sections.append((f"Lambda environment {number}", environment.output()))
     return report
 
