@@ -80,7 +80,7 @@ def loads(data: "bytes | bytearray | memoryview") -> "Any":
         value, end = _scan(text, 0)
         if end == len(text) or not text[end:].strip(_WHITESPACE):
             return value
-    except (StopIteration, ValueError):
+    except (StopIteration, ValueError, SystemError):  # SystemError: before 3.12, while json.decoder is not imported
         pass
     import json
 

@@ -51,14 +51,16 @@ class LambdaContext:
     def log(self, msg: object) -> None:
         """Writes msg to the function's log as it is, with no level and no line end of its own."""
         logging = sys.modules.get("logging")
-        if logging is not None:
-            for handler in logging.getLogger().handlers:
-                if hasattr(handler, "log_sink"):
-                    handler.log_sink.log(str(msg))
-                    return
-        from samovar import logs
+        if logging is None:
+            from samovar import logs
 
-        logs.sink().log(str(msg))
+            logs.sink().log(str(msg))
+            return
+        for handler in logging.getLogger().handlers:
+            if hasattr(handler, "log_sink"):
+                handler.log_sink.log(str(msg))
+                return
+        sys.stdout.write(str(msg))  # the user has put other handlers in place of ours
 
     def __repr__(self) -> str:
         return (
@@ -102,13 +104,19 @@ class CognitoIdentity(_Fields):
 class Client(_Fields):
     """The mobile client, as its SDK described itself."""
 
-    __slots__ = ("app_package_name", "app_title", "app_version_code", "app_version_name", "installation_id")
+    __slots__ = (  # noqa: RUF023 (repr shows them in the official client's order)
+        "installation_id",
+        "app_title",
+        "app_version_name",
+        "app_version_code",
+        "app_package_name",
+    )
 
 
 class ClientContext(_Fields):
     """What the caller sent as client context: `custom`, `env` and `client`."""
 
-    __slots__ = ("client", "custom", "env")
+    __slots__ = ("custom", "env", "client")  # noqa: RUF023 (the official client's order, as above)
     custom: "dict[str, Any] | None"
     env: "dict[str, Any] | None"
     client: "Any"

@@ -20,6 +20,10 @@ _RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {
     "aws_request_id",
     "tenant_id",
     "_frame_type",
+    "errorMessage",
+    "errorType",
+    "location",
+    "stackTrace",
 }
 
 

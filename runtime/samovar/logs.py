@@ -33,7 +33,11 @@ class StandardSink:
         sys.stdout.write(msg)
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
-        sys.stdout.write("\r".join(message_lines) + "\n")
+        text = "\r".join(message_lines) + "\n"
+        try:
+            sys.stdout.write(text)
+        except Exception:  # the handler closed or replaced it; a lone surrogate in the message has no UTF-8
+            posix.write(1, text.encode("utf-8", "backslashreplace"))
 
 
 class FramedSink:
@@ -45,7 +49,7 @@ class FramedSink:
         self.fd = fd
 
     def log(self, msg: str, frame_type: "bytes | None" = None) -> None:
-        message = msg.encode("utf-8")
+        message = msg.encode("utf-8", "backslashreplace")
         frame = b"".join(
             (
                 frame_type or TEXT_FRAMES[0],

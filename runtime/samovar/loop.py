@@ -84,13 +84,13 @@ def serve(client: api.RuntimeApi, found: handler.Handler) -> "NoReturn":
         request_id, headers, body = next_event()
         get = headers.get
         trace_id = get("lambda-runtime-trace-id")
-        if trace_id is None:
+        if not trace_id:
             if environ.pop(_TRACE_ID, None) is not None:
                 posix.unsetenv(_TRACE_ID)
         elif environ.get(_TRACE_ID) != (encoded := trace_id.encode("utf-8", "surrogateescape")):
             environ[_TRACE_ID] = encoded
             putenv(_TRACE_ID, encoded)
-        invocation_id = get("lambda-runtime-invocation-id")
+        invocation_id = get("lambda-runtime-invocation-id") or None
         try:
             invocation = begin(headers, request_id)
             content_type = "application/json"
@@ -173,10 +173,10 @@ def _fault(error_type: str, message: str) -> Exception:
 
 
 def _variable(name: bytes, meaning: str) -> str:
-    value = posix.environ.get(name, b"").decode()
-    if not value:
+    value = posix.environ.get(name)
+    if value is None:
         _die(f"{name.decode()} is not set: {meaning}")
-    return value
+    return value.decode()
 
 
 def _die(message: str) -> "NoReturn":
