@@ -29,6 +29,7 @@ class _Scan:
     strict = True
     object_hook = None
     object_pairs_hook = None
+    array_hook = None  # asked for from Python 3.15 on
     parse_float = float
     parse_int = int
     parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
