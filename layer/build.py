@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,7 +62,14 @@ def wheels(version: str, arch: str, glibc: tuple[int, int], cache: Path) -> Path
         listed = Path(temporary, "requirements.txt")
         listed.write_text(text)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--require-hashes", "--only-binary=:all:", "--requirement", str(listed), "--dest", f"{temporary}/wheels"]
+        command += [
+            "--require-hashes",
+            "--only-binary=:all:",
+            "--requirement",
+            str(listed),
+            "--dest",
+            f"{temporary}/wheels",
+        ]
         command += ["--implementation=cp", f"--python-version={version}", f"--abi={abi}", "--abi=abi3", "--abi=none"]
         command += [f"--platform={name}" for name in platforms]
         if subprocess.run(command).returncode:
@@ -88,7 +94,9 @@ def unpack(folder: Path, library: Path, licences: Path) -> list[str]:
     return names
 
 
-def compiler(version: str, arch: str, prefix: Path | None, given: str | None, image: str | None, tree: Path) -> list[str]:
+def compiler(
+    version: str, arch: str, prefix: Path | None, given: str | None, image: str | None, tree: Path
+) -> list[str]:
     """A command that starts Python `version` on this machine, to compile with. SystemExit says what to give where there is none."""
     if given:
         return shlex.split(given)
@@ -159,8 +167,15 @@ def parts(archive: Path) -> dict[str, list[int]]:
                 case ["samovar", "lib", name, *_]:
                     part = name.split(".")[0]
                 case ["samovar", "python", *_, last]:
-                    part = "python: " + ("bytecode" if last.endswith(".pyc") else "shared objects" if ".so" in last else
-                                         "interpreter" if way[2] == "bin" else "standard library")
+                    part = "python: " + (
+                        "bytecode"
+                        if last.endswith(".pyc")
+                        else "shared objects"
+                        if ".so" in last
+                        else "interpreter"
+                        if way[2] == "bin"
+                        else "standard library"
+                    )
                 case ["samovar", "licences", *_]:
                     part = "licences"
                 case _:
@@ -227,9 +242,15 @@ def layer_zip(asked: argparse.Namespace) -> None:
         licences = tree / "samovar" / "licences"
         folder = asked.wheels or wheels(version, arch, audit.BASES[asked.base], asked.cache / "wheels")
         names = unpack(folder, tree / "samovar" / "lib", licences)
-        print(f"layer: samovar and {', '.join(names)} for Python {version} on {arch}, C library of {asked.base}", flush=True)
+        print(
+            f"layer: samovar and {', '.join(names)} for Python {version} on {arch}, C library of {asked.base}",
+            flush=True,
+        )
         if "orjson" not in names:
-            print(f"layer: orjson has no wheel for Python {version}: samovar uses the interpreter's own JSON there", flush=True)
+            print(
+                f"layer: orjson has no wheel for Python {version}: samovar uses the interpreter's own JSON there",
+                flush=True,
+            )
         full, came = None, []
         if prefix:
             target = tree / "samovar" / "python"

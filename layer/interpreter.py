@@ -65,7 +65,9 @@ def install(prefix: Path, version: str, arch: str, target: Path) -> list[str]:
     """Copies what a function needs of the interpreter at `prefix` to `target`; the names of the libraries that came along."""
     python = prefix / "bin" / f"python{version}"
     if not python.is_file():
-        raise SystemExit(f"layer: there is no bin/python{version} in PYTHON_PREFIX={prefix}: give PYTHON_VERSION, or another prefix")
+        raise SystemExit(
+            f"layer: there is no bin/python{version} in PYTHON_PREFIX={prefix}: give PYTHON_VERSION, or another prefix"
+        )
     copied = [target / "bin" / "python3"]
     copied[0].parent.mkdir(parents=True)
     shutil.copyfile(python, copied[0])
@@ -76,7 +78,9 @@ def install(prefix: Path, version: str, arch: str, target: Path) -> list[str]:
             copied.append(target / "lib" / f"python{version}" / relative)
             copied[-1].parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copied[-1])
-    return bring_libraries([prefix / "lib", prefix / "lib64", prefix / "lib" / TRIPLETS[arch]], arch, copied, target / "lib")
+    return bring_libraries(
+        [prefix / "lib", prefix / "lib64", prefix / "lib" / TRIPLETS[arch]], arch, copied, target / "lib"
+    )
 
 
 def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Path) -> list[str]:
@@ -86,7 +90,10 @@ def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Pa
     is neither needed nor listened to. Raises SystemExit when a library is nowhere to be found.
     """
     if platform.machine().replace("aarch64", "arm64") == arch:
-        places = places + [Path(p) for p in (f"/usr/lib/{TRIPLETS[arch]}", f"/lib/{TRIPLETS[arch]}", "/usr/lib64", "/lib64", "/usr/lib")]
+        places = places + [
+            Path(p)
+            for p in (f"/usr/lib/{TRIPLETS[arch]}", f"/lib/{TRIPLETS[arch]}", "/usr/lib64", "/lib64", "/usr/lib")
+        ]
     came: set[str] = set()
     queue = list(files)
     for file in queue:  # grows while it is walked: libraries need libraries

@@ -15,7 +15,18 @@ from cyclonedx.validation.json import JsonStrictValidator
 def write(target: Path, requirements: str, pyproject: Path, python: str | None, libraries: list[Path]) -> None:
     """Writes `target` for the pinned `requirements`, CPython of version `python` and the shared `libraries` that came with it."""
     tool = Path(sys.executable).with_name("cyclonedx-py")
-    command = [tool, "requirements", "--pyproject", pyproject, "--output-reproducible", "--sv", "1.6", "--of", "JSON", "-"]
+    command = [
+        tool,
+        "requirements",
+        "--pyproject",
+        pyproject,
+        "--output-reproducible",
+        "--sv",
+        "1.6",
+        "--of",
+        "JSON",
+        "-",
+    ]
     bom = json.loads(subprocess.run(command, input=requirements, check=True, capture_output=True, text=True).stdout)
     if python:
         bom["components"].append(

@@ -1,0 +1,82 @@
+"""The engine, the images and the layers, each made once; what containers printed is shown when a test fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samovar.local import rie
+from tests.container import engine
+from tests.container.engine import Environment
+
+RUNNING: list[Environment] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for environment in RUNNING:
+            report.sections.append((f"log of container {environment.container.name}", environment.log()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def client() -> Any:
+    try:
+        return engine.connect()
+    except engine.NoEngine as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def emulator() -> str:
+    return rie.find()
+
+
+@pytest.fixture(scope="session")
+def opt(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """opt(version, …): the layer for that Python as /opt, unpacked; keyword arguments are layer.zip.mk's variables."""
+
+    @cache
+    def unpacked(version: str, **variables: str) -> Path:
+        folder = tmp_path_factory.mktemp("layer")
+        return engine.unpack(engine.layer(version, folder, **variables), folder / "opt")
+
+    return unpacked
+
+
+@pytest.fixture(scope="session")
+def bundle(client: Any, opt: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The layer with Debian 12's Python 3.11 in it, as /opt."""
+    prefix = engine.python_prefix(client, "3.11", tmp_path_factory.mktemp("prefix"))
+    return opt("3.11", BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(prefix))
+
+
+@pytest.fixture(scope="session")
+def samovar_image(client: Any) -> Callable[[str], str]:
+    return cache(lambda version: engine.samovar_image(client, version))
+
+
+@pytest.fixture(scope="session")
+def official_image(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    return cache(lambda version: engine.official_image(client, version, tmp_path_factory.mktemp("aws")))
+
+
+@pytest.fixture(scope="session")
+def os_image(client: Any, bundle: Path) -> Iterator[str]:
+    """The Dockerfile's second target, on the stand-in for AWS's OS-only base."""
+    folder = bundle.parent / "context"
+    ignored = shutil.ignore_patterns(".git", ".venv*", "build", "__pycache__")
+    shutil.copytree(engine.ROOT, folder, ignore=ignored)
+    (folder / "build").mkdir()
+    shutil.copy(bundle.parent / "layer.zip", folder / "build")
+    arguments = {"BASE_IMAGE": engine.BASES["3.11"][0], "OS_IMAGE": engine.OS_ONLY}
+    yield engine.build(client, folder, "samovar-test/os", target="os", buildargs=arguments)

@@ -1,0 +1,219 @@
+"""A container engine, the base images, and one Lambda environment in a container. Used by the container tests and the benchmark."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import docker
+import docker.errors
+import urllib3
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TASK = Path(__file__).resolve().parent / "task"
+GET_ENGINE = (
+    "../shared/tools/docker-engine starts one where there is Debian and root; elsewhere start Docker or set DOCKER_HOST"
+)
+OS_ONLY = "samovar-base/provided:debian12"
+# Python version -> base image, and the interpreter's full path where it is not the image's python3.
+BASES = {
+    "3.11": ("samovar-base/python:3.11", ""),
+    "3.13": ("samovar-base/python:3.13", ""),
+    "3.14": ("samovar-base/python:3.15", ""),
+    "3.15": ("samovar-base/python:3.15", "/usr/bin/python3.15"),
+}
+# One vCPU at 1,769 MB: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+VCPU_MB = 1769
+
+
+class NoEngine(Exception):
+    """There is no container engine, or a base image is missing; the message says how to get it."""
+
+
+def connect() -> Any:
+    """A client of the container engine, every base image being there. Raises NoEngine."""
+    try:
+        client = docker.from_env(timeout=300)
+        client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        raise NoEngine(f"no container engine answers: {GET_ENGINE} ({error})") from None
+    for image in sorted({OS_ONLY, *(base for base, _ in BASES.values())}):
+        try:
+            client.images.get(image)
+        except docker.errors.ImageNotFound:
+            raise NoEngine(f"the base image {image} is missing: ../shared/tools/docker-engine {image}") from None
+    return client
+
+
+def build(client: Any, context: Path, tag: str, **options: Any) -> str:
+    """Builds `context` as the image `tag`; its name. What the build printed is in the error when it fails."""
+    try:
+        client.images.build(path=str(context), tag=tag, rm=True, forcerm=True, **options)
+    except docker.errors.BuildError as error:
+        printed = "".join(line.get("stream", "") for line in error.build_log)
+        raise RuntimeError(f"building {tag} failed: {error}\n{printed}") from None
+    return tag
+
+
+def samovar_image(client: Any, version: str) -> str:
+    """The project's image on the base with Python `version`."""
+    base, python = BASES[version]
+    return build(
+        client,
+        ROOT,
+        f"samovar-test/python:{version}",
+        target="python",
+        buildargs={"BASE_IMAGE": base, "PYTHON": python},
+    )
+
+
+def pinned(*names: str) -> str:
+    """The lines of requirements/dev.txt for these packages, hashes and all."""
+    text = (ROOT / "requirements" / "dev.txt").read_text()
+    return "".join(re.search(rf"^{name}==(?:.*\\\n)*.*\n", text, re.MULTILINE)[0] for name in names)  # type: ignore[index]
+
+
+def official_image(client: Any, version: str, folder: Path) -> str:
+    """An image laid out as AWS's for python3.x: interpreter in /var/lang, the official client in /var/runtime. Built in `folder`."""
+    for file in (TASK.parent / "aws").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+        (folder / file.name).chmod(file.stat().st_mode)
+    (folder / "requirements.txt").write_text(pinned("awslambdaric", "simplejson", "snapshot-restore-py"))
+    arguments = {"BASE_IMAGE": BASES[version][0], "VERSION": version}
+    return build(client, folder, f"samovar-test/aws:{version}", buildargs=arguments)
+
+
+def layer(version: str, target: Path, **variables: str) -> Path:
+    """`make -f layer.zip.mk` into `target`; the zip."""
+    make(version, target, **variables)
+    return target / "layer.zip"
+
+
+def make(version: str, target: Path, *goals: str, expect: int = 0, **variables: str) -> str:
+    """Runs layer.zip.mk for Python `version`, its output to `target`; what it printed. AssertionError unless it exits as expected."""
+    variables = {"PYTHON": sys.executable, "PYTHON_VERSION": version, "OUT": str(target), **variables}
+    variables.setdefault("BYTECODE_IMAGE", BASES[version][0])
+    command = ["make", "-f", "layer.zip.mk", *goals, *(f"{name}={value}" for name, value in variables.items())]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == expect, done.stdout
+    return done.stdout
+
+
+def unpack(archive: Path, target: Path) -> Path:
+    """Unpacks a layer as Lambda does, with room for another layer's Python packages to be mounted."""
+    (target / "python").mkdir(parents=True)
+    subprocess.run([sys.executable, ROOT / "layer" / "unpack.py", archive, target], check=True)
+    for folder, _, _ in os.walk(target):
+        os.chmod(folder, 0o755)
+    return target
+
+
+def python_prefix(client: Any, version: str, target: Path) -> Path:
+    """A relocatable prefix with Debian's Python `version`, taken out of its base image."""
+    container = client.containers.create(BASES[version][0])
+    triplet = (
+        container.image.attrs["Architecture"].replace("amd64", "x86_64").replace("arm64", "aarch64") + "-linux-gnu"
+    )
+    try:
+        for place in (f"bin/python{version}", f"lib/python{version}", f"lib/{triplet}"):
+            chunks, _ = container.get_archive(f"/usr/{place}")
+            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+                archive.extractall((target / "usr" / place).parent, filter="tar")
+    finally:
+        container.remove(v=True)
+    return target / "usr"
+
+
+class Environment:
+    """One Lambda environment: a container with the emulator in front, its root read-only, an unknown user, only /tmp to write.
+
+    `memory` in MB is enforced; `cpus` is the share of one core. Leaving the block removes the container.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        image: str,
+        command: list[str] | None = None,
+        *,
+        entrypoint: list[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        mounts: Mapping[Path | str, str] | None = None,
+        memory: int = 256,
+        cpus: float | None = None,
+        user: str = "54321:54321",
+    ) -> None:
+        self._http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=120), retries=False)
+        self.container = client.containers.create(
+            image,
+            command,
+            entrypoint=entrypoint,
+            environment={"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory), **(env or {})},
+            volumes={str(source): {"bind": target, "mode": "ro"} for source, target in (mounts or {}).items()},
+            read_only=True,
+            tmpfs={"/tmp": ""},
+            user=user,
+            mem_limit=f"{memory}m",
+            memswap_limit=f"{memory}m",
+            nano_cpus=int(cpus * 1e9) if cpus else None,
+            ports={"8080/tcp": ("127.0.0.1", None)},
+        )
+
+    def __enter__(self) -> Self:
+        self.container.start()
+        self.container.reload()
+        port = self.container.ports["8080/tcp"][0]["HostPort"]
+        self.url = f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
+        deadline = time.monotonic() + 60
+        while (
+            True
+        ):  # the engine's proxy takes connections before the emulator does: an answer to any request is the sign
+            try:
+                self._http.request("GET", f"http://127.0.0.1:{port}/")
+                return self
+            except urllib3.exceptions.HTTPError as error:
+                self.container.reload()
+                if self.container.status == "exited" or time.monotonic() > deadline:
+                    raise AssertionError(f"the container does not listen ({error}):\n{self.log()}") from None
+                time.sleep(0.02)
+
+    def __exit__(self, *exception: object) -> None:
+        self.container.remove(force=True, v=True)
+
+    def invoke(self, event: Any) -> Any:
+        """The function's answer to one event."""
+        answer = self._http.request(
+            "POST", self.url, body=json.dumps(event), headers={"Content-Type": "application/json"}
+        )
+        try:
+            return json.loads(answer.data)
+        except ValueError:
+            raise AssertionError(f"status {answer.status}, body {answer.data[:500]!r}:\n{self.log()}") from None
+
+    def log(self) -> str:
+        """What the container has written so far, stdout and stderr."""
+        return str(self.container.logs().decode(errors="replace"))
+
+    def outputs(self) -> tuple[str, str]:
+        """The same apart: stdout, stderr."""
+        both: Iterator[bytes] = (self.container.logs(stdout=out, stderr=not out) for out in (True, False))
+        stdout, stderr = (text.decode(errors="replace") for text in both)
+        return stdout, stderr
+
+    def stop(self) -> int:
+        """SIGTERM, as at the end of an environment, SIGKILL after 10 s; the exit status."""
+        self.container.stop(timeout=10)
+        self.container.reload()
+        return int(self.container.attrs["State"]["ExitCode"])

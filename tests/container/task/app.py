@@ -1,0 +1,81 @@
+"""The function that the container tests run: one handler, told by the event what to do."""
+
+import os
+import sys
+
+import samovar
+
+calls = 0
+loads = 0
+
+
+@samovar.cached(ttl=600)
+def slow_table(name):
+    global loads
+    loads += 1
+    return {"name": name, "load": loads}
+
+
+def handler(event, context):
+    global calls
+    calls += 1
+    return {"calls": calls, **globals()[event["do"]](event)}
+
+
+def hello(event):
+    return {
+        "pid": os.getpid(),
+        "uid": os.getuid(),
+        "python": "%d.%d" % sys.version_info[:2],
+        "executable": sys.executable,
+        "official_client": "awslambdaric" in sys.modules,
+    }
+
+
+def cache(event):
+    return {"first": slow_table("de"), "second": slow_table("de"), "loads": loads}
+
+
+def fail(event):
+    raise ValueError("as asked")
+
+
+def write(event):
+    """What may be written where."""
+    answers = {}
+    for folder in ("/var/task", "/opt", "/tmp", "/home", "/"):
+        try:
+            with open(folder + "/x", "w") as file:
+                file.write("x")
+            answers[folder] = True
+        except OSError:
+            answers[folder] = False
+    return {"written": answers}
+
+
+def eat(event):
+    """More memory than the container has."""
+    pages = []
+    while True:
+        pages.append(bytearray(os.urandom(1 << 20)))
+
+
+def found(event):
+    """Where modules come from: the order of the search path, as it works."""
+    names = {}
+    for name in event["modules"]:
+        names[name] = __import__(name).__file__
+    return {"found": names, "path": sys.path}
+
+
+def uncompiled(event):
+    """Samovar's modules, by now loaded, whose bytecode was not shipped."""
+
+    ours = [m for name, m in sorted(sys.modules.items()) if name.partition(".")[0] in ("samovar", "orjson", "urllib3")]
+    origins = [m.__spec__.cached for m in ours if m.__spec__.cached]
+    return {"ours": [m.__name__ for m in ours], "uncompiled": [path for path in origins if not os.path.exists(path)]}
+
+
+@samovar.on_shutdown
+def goodbye():
+    print(f"goodbye after {calls} calls", flush=True)
