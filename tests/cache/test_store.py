@@ -1,0 +1,384 @@
+"""TTLCache as a user meets it: values, ttls, bounds, counters."""
+
+import gc
+import tracemalloc
+import weakref
+
+import pytest
+
+from samovar import cache
+from samovar.cache import TTLCache
+from samovar.cache.store import default_maxsize
+
+
+def test_a_value_is_there_until_its_ttl_ends(clocks):
+    store = clocks.cache()
+    store.set("a", 1, ttl=60)
+    clocks.run(59.75)
+    assert store.get("a") == 1
+    assert "a" in store
+    assert store.ttl("a") == 0.25
+    clocks.run(0.25)
+    assert store.get("a") is None
+    assert store.get("a", 7) == 7
+    assert "a" not in store
+    assert store.ttl("a") is None
+
+
+def test_none_is_a_value_like_any_other(clocks):
+    store = clocks.cache()
+    store.set("a", None, ttl=60)
+    assert store.get("a", "default") is None
+    assert "a" in store
+    assert store.get_or_load("a", lambda: pytest.fail("there is a value")) is None
+    assert store.get_or_load("b", lambda: None, ttl=60) is None
+    assert store.get_or_load("b", lambda: pytest.fail("there is a value")) is None
+
+
+def test_each_entry_has_its_own_ttl_and_the_cache_one_for_the_rest(clocks):
+    store = clocks.cache(ttl=10)
+    store.set("short", 1, ttl=1)
+    store.set("own", 2)
+    store.set("long", 3, ttl=100)
+    clocks.run(1)
+    assert list(store) == ["own", "long"]
+    clocks.run(9)
+    assert list(store) == ["long"]
+    assert clocks.cache().get_or_load("a", lambda: 1) == 1
+
+
+def test_without_a_ttl_an_entry_does_not_end(clocks):
+    store = clocks.cache()
+    store.set("a", 1)
+    clocks.run(1e9)
+    assert store.get("a") == 1
+    assert store.ttl("a") == float("inf")
+
+
+def test_touch_gives_a_value_its_time_again(clocks):
+    store = clocks.cache()
+    store.set("a", 1, ttl=10)
+    clocks.run(9)
+    assert store.touch("a")
+    assert store.ttl("a") == 10
+    assert store.touch("a", ttl=30)
+    clocks.run(29)
+    assert store.get("a") == 1
+    clocks.run(1)
+    assert not store.touch("a")
+    assert not store.touch("b")
+    assert "a" not in store
+
+
+def test_delete_and_clear(clocks):
+    store = clocks.cache()
+    for key in "abc":
+        store.set(key, key, ttl=5)
+    assert store.delete("a")
+    assert not store.delete("a")
+    assert len(store) == 2
+    store.clear()
+    assert len(store) == 0
+    assert list(store) == []
+    store.set("d", 1, ttl=5)
+    assert list(store) == ["d"]
+    clocks.run(5)
+    assert not store.delete("d")  # it had expired
+
+
+def test_the_counters(clocks):
+    store = clocks.cache(2, ttl=10)
+    store.get("a")
+    store.set("a", 1)
+    store.get("a")
+    store.set("b", 1)
+    store.set("c", 1)
+    clocks.run(10)
+
+    def slow():
+        clocks.run(2.5)
+        return 1
+
+    store.get_or_load("d", slow)
+    with pytest.raises(KeyError):
+        store.get_or_load("e", lambda: {}["x"])
+    stats = store.stats()
+    assert (stats.hits, stats.misses, stats.loads, stats.load_errors) == (1, 3, 2, 1)
+    assert (stats.evictions, stats.expirations, stats.stale) == (1, 2, 0)
+    assert (stats.load_seconds, stats.size, stats.maxsize) == (2.5, 1, 2)
+    assert "load_errors=1" in repr(stats)
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), "60", None])
+def test_a_ttl_that_is_none_is_refused(clocks, ttl):
+    store = clocks.cache()
+    if ttl is None:
+        return store.set("a", 1, ttl=None)
+    with pytest.raises(ValueError, match=r"^ttl=.*more than 0"):
+        store.set("a", 1, ttl=ttl)
+    with pytest.raises(ValueError, match=r"^ttl="):
+        TTLCache(ttl=ttl)
+    with pytest.raises(ValueError, match=r"^ttl="):
+        store.get_or_load("a", lambda: pytest.fail("not to be loaded"), ttl=ttl)
+    with pytest.raises(ValueError, match=r"^ttl="):
+        store.touch("a", ttl=ttl)
+    assert len(store) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"maxsize": 0}, "maxsize=0: give a number of entries"),
+        ({"maxsize": 1.5}, "maxsize=1.5"),
+        ({"maxbytes": 10}, "maxbytes and sizeof go together"),
+        ({"sizeof": len}, "maxbytes and sizeof go together"),
+        ({"maxbytes": 0, "sizeof": len}, "maxbytes=0: give a number of bytes"),
+        ({"tier": object()}, "needs a name="),
+    ],
+)
+def test_bounds_that_are_none_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TTLCache(**arguments)
+
+
+# Eviction
+
+
+def test_sieve_keeps_what_was_hit_and_its_hand_goes_on_where_it_stopped(clocks):
+    """The example of the paper's figure, small: the hand moves from the oldest towards the newest and does not go back."""
+    store = clocks.cache(4)
+    for key in "abcd":
+        store.set(key, key)
+    store.get("a")
+    store.get("c")
+    store.set("e", 1)  # a is passed, its mark taken; b goes; the hand rests at c
+    assert list(store) == ["a", "c", "d", "e"]
+    store.set("f", 1)  # c is passed; d goes
+    assert list(store) == ["a", "c", "e", "f"]
+    store.set("g", 1)  # e goes
+    store.set("h", 1)  # f goes
+    assert list(store) == ["a", "c", "g", "h"]
+    store.get("g")
+    store.set("i", 1)  # g is passed; h goes, the newest
+    assert list(store) == ["a", "c", "g", "i"]
+    store.set("j", 1)  # the hand is round: a goes, its mark was taken before
+    assert list(store) == ["c", "g", "i", "j"]
+
+
+def test_when_all_were_hit_the_oldest_goes(clocks):
+    store = clocks.cache(3)
+    for key in "abc":
+        store.set(key, 1)
+        store.get(key)
+    store.set("d", 1)
+    assert list(store) == ["b", "c", "d"]
+
+
+def test_the_hand_survives_that_its_entry_is_deleted(clocks):
+    store = clocks.cache(3)
+    for key in "abc":
+        store.set(key, 1)
+        store.get(key)
+    store.set("d", 1)  # the hand rests at b
+    store.delete("b")
+    store.delete("c")
+    store.delete("d")
+    for key in "efgh":
+        store.set(key, 1)
+    assert list(store) == ["f", "g", "h"]
+
+
+def test_expired_entries_leave_first(clocks):
+    store = clocks.cache(3)
+    store.set("old", 1)
+    store.set("over", 1, ttl=1)
+    store.set("young", 1, ttl=100)
+    clocks.run(1)
+    store.set("new", 1, ttl=100)
+    assert list(store) == ["old", "young", "new"]
+    assert (store.stats().evictions, store.stats().expirations) == (0, 1)
+
+
+def test_what_is_stored_again_needs_no_room(clocks):
+    store = clocks.cache(2)
+    store.set("a", 1)
+    store.set("b", 1)
+    store.set("a", 2)
+    assert (store.get("a"), store.get("b")) == (2, 1)
+    assert store.stats().evictions == 0
+
+
+def test_bytes_are_bounded(clocks):
+    store = clocks.cache(100, maxbytes=10, sizeof=len)
+    store.set("a", b"1234")
+    store.set("b", b"1234")
+    store.get("a")
+    store.set("c", b"1234")  # b has to go
+    assert list(store) == ["a", "c"]
+    store.set("d", b"12345678")  # both have to
+    assert list(store) == ["d"]
+    store.set("e", b"12345678901")  # larger than all of it: not kept, and nothing goes for it
+    assert list(store) == ["d"]
+    store.set("d", b"12345678901")  # nor is the old value left in its place
+    assert list(store) == []
+    assert store.get_or_load("f", lambda: b"12345678901") == b"12345678901"
+    assert len(store) == 0
+    store.set("g", b"1234567890")
+    assert len(store) == 1
+    with pytest.raises(ValueError, match="sizeof gave -1"):
+        clocks.cache(maxbytes=10, sizeof=lambda value: -1).set("a", 1)
+
+
+def test_the_default_bound_is_the_functions_memory(monkeypatch):
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")
+    assert TTLCache().maxsize == default_maxsize() == 1769 * 64
+    for unknown in ("", "0", "much"):
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", unknown)
+        assert default_maxsize() == 8192
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    assert TTLCache().maxsize == 8192
+
+
+# Memory
+
+
+class Value:
+    pass
+
+
+def test_nothing_is_held_of_what_has_left(clocks):
+    """By reference counts alone: the collector, which the runtime may put off, is not needed."""
+    store = clocks.cache(2, ttl=10)
+    values = [Value() for _ in range(7)]
+    gone = [weakref.ref(value) for value in values]
+    gc.disable()
+    try:
+        store.set(0, values[0])
+        store.set(0, values[1])  # replaced
+        store.delete(0)
+        store.set(2, values[2])
+        store.set(3, values[3])
+        store.set(4, values[4])  # evicts 2
+        clocks.run(10)
+        store.set(5, values[5])  # 3 and 4 have expired
+        store.set(6, values[6])
+        store.clear()
+        del values[:]
+        assert [ref() for ref in gone] == [None] * 7
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("ttl_of", [lambda i: 60, lambda i: 60 + i % 977, lambda i: None], ids=["one", "many", "none"])
+def test_churn_grows_no_memory(clocks, ttl_of):
+    store = clocks.cache(500)
+
+    def churn(begin, count):
+        for i in range(begin, begin + count):
+            store.set(i, i, ttl=ttl_of(i))
+            store.get(i - 100)
+
+    churn(0, 5_000)
+    tracemalloc.start()
+    churn(5_000, 5_000)
+    before = tracemalloc.get_traced_memory()[0]
+    churn(10_000, 30_000)
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert after < before + 50_000  # a leak of a single pointer for each would be 240,000
+    assert len(store) == 500
+    assert len(store._ends) <= 2 * 500 + 17
+
+
+def test_touching_again_and_again_grows_nothing(clocks):
+    store = clocks.cache(10)
+    store.set("a", 1, ttl=10)
+    for _ in range(1000):
+        store.touch("a")
+    assert len(store._ends) < 30
+
+
+def test_a_destructor_may_use_the_cache(clocks):
+    store = clocks.cache(2)
+
+    class Noisy:
+        def __del__(self):
+            store.set("last words", 1)
+            store.get("x")
+            store.delete("b")
+
+    store.set("a", Noisy())
+    store.set("b", 1)
+    store.set("c", 1)
+    store.set("d", 1)
+    assert len(store) <= 2
+    assert "d" in store or "last words" in store
+
+
+# The default instance
+
+
+def test_the_package_is_the_default_cache():
+    from samovar.cache.store import TTLCache as Store
+
+    assert cache.TTLCache is Store
+    cache.clear()
+    cache.set("threshold", 5, ttl=300)
+    assert cache.get("threshold", default=0) == 5
+    assert cache.get("nothing", default=0) == 0
+    assert "threshold" in cache
+    assert "nothing" not in cache
+    assert len(cache) == 1
+    assert list(cache) == ["threshold"]
+    assert 299 < cache.ttl("threshold") <= 300
+    assert cache.touch("threshold")
+    assert cache.get_or_load("threshold", lambda: pytest.fail("it is there")) == 5
+    assert cache.delete("threshold")
+    assert len(cache) == 0
+    assert cache  # a package, even with nothing in it
+    assert cache.stats().maxsize == cache.default().maxsize
+    with pytest.raises(AttributeError, match="nonsense"):
+        cache.nonsense  # noqa: B018
+
+
+def test_the_default_cache_is_made_when_first_used(monkeypatch):
+    import os
+    import subprocess
+    import sys
+
+    script = """
+import sys
+from samovar import cache, cached
+assert not hasattr(sys.modules["samovar.cache"], "_default")
+from samovar.cache import get
+assert get("a", 3) == 3
+print(cache.stats().maxsize)
+"""
+    env = {**os.environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256"}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{256 * 64}\n"
+
+
+def test_importing_the_cache_brings_nothing_else():
+    """A function that keeps one value pays for it at every cold start: what is imported is part of the contract."""
+    import subprocess
+    import sys
+
+    script = """
+import sys
+import os
+before = set(sys.modules)
+from samovar import cached, cache
+@cached(ttl=60)
+def f(x): return x
+f.cache_info()
+cache.set("a", 1, ttl=5); cache.get("a")
+print(*sorted(set(sys.modules) - before))
+f(1)
+print(*sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    first, second = (set(line.split()) for line in done.stdout.splitlines())
+    ours = {"samovar", "samovar.cache", "samovar.cache.decorator", "samovar.cache.store"}
+    assert first == ours
+    assert second - ours <= {"samovar.cache.flight", "_contextvars"}
