@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PAYS = 1 << 20  # bytes through the first engine after which orjson would have been the cheaper one
+_PAYS_SOONER = 1 << 17  # bytes: the same where the function has imported half of what orjson imports
 _LARGE = 1 << 18  # bytes: one payload that repays the import by itself
 _WHITESPACE = " \t\n\r"
 _NEEDED_BY_ORJSON = ("dataclasses", "datetime", "enum", "inspect", "json", "uuid")
@@ -51,6 +52,9 @@ def _new_encoder(encode_string: "Callable[[str], str]" = encode_basestring) -> "
 
 
 _encode = _new_encoder()
+# While nobody has made a subclass of tuple or dict since the interpreter started, no value can hold one.
+_tuples, _dicts = tuple.__subclasses__, dict.__subclasses__
+_own_kinds = len(_tuples()) + len(_dicts())
 _orjson_loads: "Callable[[Any], Any] | None" = None
 _orjson_dumps: "Callable[..., bytes] | None" = None
 _option = 0
@@ -114,7 +118,7 @@ def dumps(value: "Any") -> bytes:
                 return encoded
             _nulls = True
     try:
-        if not _plain(value):
+        if len(_tuples()) + len(_dicts()) != _own_kinds and not _plain(value):
             raise NotPlain
         text = "".join(_encode(value, 0))
     except (NotPlain, TypeError, RecursionError):
@@ -157,11 +161,11 @@ def _plain(value: object) -> bool:
 
 
 def settle() -> None:
-    """Lets orjson take over if it pays: after enough bytes, or when all it imports is there already. For a moment
-    nobody waits for.
-    """
-    if _orjson_loads is None and (_seen >= _PAYS or all(name in sys.modules for name in _NEEDED_BY_ORJSON)):
-        _import_orjson()
+    """Lets orjson take over once it pays, at a moment when nobody waits."""
+    if _orjson_loads is None and _seen >= _PAYS_SOONER:
+        there = sum(name in sys.modules for name in _NEEDED_BY_ORJSON)
+        if _seen >= _PAYS or there * 2 >= len(_NEEDED_BY_ORJSON):
+            _import_orjson()
 
 
 def _import_orjson() -> None:

@@ -9,10 +9,10 @@ from _socket import (
     AF_INET,
     AF_INET6,
     IPPROTO_TCP,
-    MSG_DONTWAIT,
-    MSG_PEEK,
     MSG_WAITALL,
+    SO_ERROR,
     SOCK_STREAM,
+    SOL_SOCKET,
     TCP_NODELAY,
     socket,
 )
@@ -59,17 +59,16 @@ def parse_head(head: str) -> "tuple[int, dict[str, str]]":
     status = lines[0]
     if not status.startswith("HTTP/1.") or not status[9:12].isdecimal() or status[8:9] != " ":
         raise WireError(f"not HTTP: {status[:80]!r}")
+    del lines[0]
     headers = {}
-    for line in lines[1:]:
+    known = _names
+    for line in lines:
         name, colon, value = line.partition(":")
         if not colon:
             raise WireError(f"not a header: {line[:80]!r}")
-        lower = _names.get(name)
-        if lower is None:
-            lower = name.lower()
-            if len(_names) < 64:
-                _names[name] = lower
-        headers[lower] = value.strip(" \t")
+        if name not in known and len(known) < 64:
+            known[name] = name.lower()
+        headers[known.get(name) or name.lower()] = value.strip(" \t")
     return int(status[9:12]), headers
 
 
@@ -88,6 +87,22 @@ def parse_length(headers: "dict[str, str]") -> "int | None":
     if not (length.isascii() and length.isdecimal()):
         raise WireError(f"bad Content-Length {length[:80]!r}")
     return int(length)
+
+
+def _refused(sock: socket) -> bool:
+    """Whether what was sent met a socket already closed by the server, which then cannot have read it.
+
+    Only data that reaches a closed socket is answered by a reset, and a reset after the server's end of stream is
+    EPIPE; it may come a moment after that end has been read.
+    """
+    from errno import EPIPE
+    from time import sleep
+
+    for _ in range(20):
+        if error := sock.getsockopt(SOL_SOCKET, SO_ERROR):
+            return error == EPIPE
+        sleep(0.001)
+    return False
 
 
 class Chunks:
@@ -173,19 +188,21 @@ class Connection:
 
     def exchange(self, head: bytes, body: "bytes | None") -> "tuple[int, dict[str, str], bytes | memoryview]":
         """The same for a head that is complete already."""
-        sock = self._sock
-        if sock is None or (body is not None and self._gone(sock)):
-            sock = self._connect()
+        sock = self._sock or self._connect()
+        unread = False  # whether the server cannot have read this request whole
+        got = 0
+        failure = "the connection was closed without an answer"
         try:
+            unread = True
             self._send(sock, head, body)
+            unread = False
             got = sock.recv_into(self._buffer)
         except OSError as exc:
-            got, failure = 0, str(exc)
-        else:
-            failure = "the connection was closed without an answer"
+            failure = str(exc)
+            unread = unread or isinstance(exc, BrokenPipeError)
         if not got:
-            # A GET may be asked again; a POST may have been taken, and must not be repeated.
-            again = body is None and not self._fresh
+            # Closed between requests: asked again, once. A POST only where it cannot have been taken.
+            again = not self._fresh and (body is None or unread or _refused(sock))
             self.close()
             if not again:
                 raise WireError(failure)
@@ -217,18 +234,6 @@ class Connection:
         self._sock = sock
         self._fresh = True
         return sock
-
-    def _gone(self, sock: socket) -> bool:
-        """Whether the server has closed the connection since its last answer: asked before what must not be sent
-        twice.
-        """
-        try:
-            sock.recv(1, MSG_PEEK | MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-        return True  # closed, or bytes that nobody asked for
 
     def _send(self, sock: socket, head: bytes, body: "bytes | None") -> None:
         if not body:

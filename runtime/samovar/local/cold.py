@@ -1,8 +1,10 @@
-"""Makes `samovar/cold.<tag>.bin`: the modules of the cold path in one file of bytecode, which `bootstrap` installs in one go.
+"""Makes `samovar/cold.<tag>.bin`: the modules of the cold path in one file of bytecode, which `bootstrap` installs
+in one go.
 
-Finding, checking and reading ten modules one by one takes the import system two thirds of what INIT costs beyond the bare interpreter
-(measured: 3.0 ms against 0.9 ms, CPU time). Only for a package whose sources no longer change: nothing compares the file with them. To be run by
-an interpreter of the version that will read it; imports nothing of Samovar, so that any interpreter can:
+Finding, checking and reading ten modules one by one takes the import system two thirds of what INIT costs beyond the
+bare interpreter (measured: 3.0 ms against 0.9 ms, CPU time). Only for a package whose sources no longer change:
+nothing compares the file with them. To be run by an interpreter of the version that will read it; imports nothing of
+Samovar, so that any interpreter can:
 
     python3.13 runtime/samovar/local/cold.py DIRECTORY-WITH-SAMOVAR
 """
@@ -39,7 +41,9 @@ for name, code in modules:
 
 
 def build(place: Path) -> Path:
-    """Writes the file for the running interpreter into place/samovar and returns its path. The same bytes from the same sources."""
+    """Writes the file for the running interpreter into place/samovar and returns its path. The same bytes from the
+    same sources.
+    """
     package = place / "samovar"
     modules = [
         (name, compile((package / f"{name or '__init__'}.py").read_bytes(), f"samovar/{name or '__init__'}.py", "exec"))
