@@ -1,0 +1,69 @@
+"""The parser of the emulator's log, on text as RIE 1.170.0 printed it and on text that nobody printed."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samovar.local.rie import Init, Report, parse
+
+STDERR = """\
+22 Nov 2026 05:06:41,082 [INFO] (rapid) INIT START(type: on-demand, phase: init)
+22 Nov 2026 05:06:41,082 [INFO] (rapid) The extension's directory "/opt/extensions" does not exist.
+22 Nov 2026 05:06:41,166 [INFO] (rapid) INIT RTDONE(status: success)
+22 Nov 2026 05:06:41,166 [INFO] (rapid) INIT REPORT(durationMs: 83.329000)
+22 Nov 2026 05:06:41,166 [INFO] (rapid) INVOKE START(requestId: de812ba2)
+22 Nov 2026 05:06:41,167 [INFO] (rapid) INVOKE RTDONE(status: success, produced bytes: 0, duration: 1.335000ms)
+22 Nov 2026 05:06:41,201 [INFO] (rapid) INVOKE START(requestId: 154c1e13)
+22 Nov 2026 05:06:43,606 [ERROR] (rapid) Invoke failed error=errResetReceived InvokeID=154c1e13
+"""
+STDOUT = """\
+START RequestId: de812ba2 Version: $LATEST
+hi 1
+END RequestId: de812ba2
+REPORT RequestId: de812ba2\tInit Duration: 0.05 ms\tDuration: 84.92 ms\tBilled Duration: 85 ms\tMemory Size: 128 MB\
+\tMax Memory Used: 128 MB\t
+START RequestId: 154c1e13 Version: $LATEST
+
+two\rlines, no newlineEND RequestId: 154c1e13
+REPORT RequestId: 154c1e13\tDuration: 2000.00 ms\tBilled Duration: 2000 ms\tMemory Size: 128 MB\
+\tMax Memory Used: 128 MB\t
+"""
+FAILED_INIT = """\
+(rapid) INIT START(type: on-demand, phase: init)
+(rapid) INIT RTDONE(status: error)
+(rapid) INIT REPORT(durationMs: 34.695000)
+(rapid) INIT START(type: on-demand, phase: invoke)
+(rapid) INIT REPORT(durationMs: 0.045000)
+(rapid) INVOKE START(requestId: 10099886)
+(rapid) INIT START(type: on-demand, phase: invoke)
+"""
+
+
+def test_inits_reports_and_the_functions_own_lines() -> None:
+    log = parse(STDOUT, STDERR)
+    assert log.inits == [Init(83.329, True, "init")]
+    assert log.reports == [
+        Report("de812ba2", 84.92, 85, 83.329, 1.335, 128),
+        Report("154c1e13", 2000.0, 2000, None, None, 128),
+    ]
+    assert log.lines == ["hi 1", "", "two\rlines, no newline"]
+
+
+def test_an_init_that_only_the_log_knows_is_left_out_and_one_that_runs_has_no_duration() -> None:
+    assert parse("", FAILED_INIT).inits == [Init(34.695, False, "init"), Init(None, False, "invoke")]
+
+
+def test_a_line_that_looks_like_a_report_but_is_none_is_the_functions_own() -> None:
+    text = "REPORT RequestId: mine\tDuration: soon\nEND of it\nSTART RequestId: \n"
+    assert parse(text, "").lines == text.splitlines()
+    assert parse(text, "").reports == []
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n"), min_size=1)))
+def test_what_a_function_prints_is_kept(printed: list[str]) -> None:
+    assert parse("".join(f"{line}\n" for line in printed), "").lines == printed
+
+
+@given(st.lists(st.sampled_from(STDERR.splitlines() + FAILED_INIT.splitlines())))
+def test_no_order_of_lines_breaks_the_parser(lines: list[str]) -> None:
+    log = parse("", "\n".join(lines))
+    assert len(log.inits) <= sum("INIT START" in line for line in lines)

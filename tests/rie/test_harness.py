@@ -1,0 +1,200 @@
+"""samovar.local.rie itself, around the real emulator: what it tells and refuses, and that nothing is left behind."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from samovar.local import rie as module
+from samovar.local.rie import RIE, RIEError
+from tests.conftest import PATH, ROOT
+
+FUNCTIONS = Path(__file__).parent / "functions"
+BOOTSTRAP = [str(ROOT / "bootstrap")]
+ENV = {"PATH": PATH, "_HANDLER": "stateful.handler", "LAMBDA_TASK_ROOT": str(FUNCTIONS)}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def _until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+def test_a_second_invocation_at_the_same_time_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        first: list[object] = []
+        thread = threading.Thread(target=lambda: first.append(rie.invoke({"wait_for": str(release)}).json()["count"]))
+        thread.start()
+        _until(lambda: "START RequestId" in rie.output(), "the first invocation starts")
+        with pytest.raises(RIEError, match="one event at a time"):
+            rie.invoke({})
+        release.touch()
+        thread.join()
+        assert first == [1]
+        assert rie.invoke({}).json()["count"] == 2
+
+
+def test_pid_and_memory_are_the_runtimes() -> None:
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        assert rie.pid is None
+        with pytest.raises(RIEError, match="after the first invocation"):
+            rie.rss()
+        assert rie.invoke({}).json()["pid"] == rie.pid
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{rie.pid}/status").read_text())
+        assert found is not None
+        assert rie.rss() == int(found[1]) * 1024
+        child = rie.invoke({"spawn": ["sleep", "600"]}).json()
+        assert rie.pids == [rie.pid, child]
+        assert 0 < rie.rss(child) < rie.rss()
+        rie.invoke({"exit": 0})
+        _until(lambda: rie.pid is None, "no runtime until the next invocation")
+
+
+def test_every_process_is_gone_afterwards_also_after_an_exception() -> None:
+    def leave_behind(rie: RIE) -> list[int]:
+        lone = rie.invoke({"spawn": ["sh", "-c", "sleep 600 & wait"]}).json()
+        rie.invoke({"exit": 1})  # the spawned shell and its child are orphans now
+        child = rie.invoke({"spawn": ["sh", "-c", "trap '' TERM; sleep 600 & wait"]}).json()
+        found = [lone, child, rie.pid, rie._process.pid]
+        _until(lambda: len(rie._left()) == 6, "the emulator, the runtime, two shells and what each of them started")
+        assert all(_alive(pid) for pid in found)
+        return found
+
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        pids = leave_behind(rie)
+    assert not any(_alive(pid) for pid in pids)
+    assert rie._left() == []
+
+    def fail(rie: RIE) -> None:
+        pids[:] = leave_behind(rie)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), RIE(BOOTSTRAP, env=ENV) as rie:
+        fail(rie)
+    assert not any(_alive(pid) for pid in pids)
+    assert rie._left() == []
+
+
+def test_a_stopped_runtime_does_not_hold_up_the_end() -> None:
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        pid = rie.invoke({}).json()["pid"]
+        os.kill(pid, signal.SIGSTOP)
+    assert not _alive(pid)
+
+
+def test_the_log_stays_readable_and_an_invocation_afterwards_is_refused() -> None:
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        rie.invoke({"print": "no newline"})
+    assert rie.log().lines == ["no newline"]
+    assert len(rie.log().reports) == 1
+    with pytest.raises(RIEError, match="is not running"):
+        rie.invoke({})
+
+
+def test_much_output_holds_nothing_up() -> None:
+    text = "z" * 1_000_000
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        for _ in range(3):
+            assert rie.invoke({"print": text}).status == 200
+        assert rie.log().lines == [text] * 3
+
+
+def test_another_port_is_taken_when_one_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    free_ports = module._free_ports
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        offers = [[port, free_ports(1)[0]], [free_ports(1)[0], port], free_ports(2)]
+        monkeypatch.setattr(module, "_free_ports", lambda count: offers.pop(0))
+        with RIE(BOOTSTRAP, env=ENV) as rie:
+            assert rie.invoke({}).json()["count"] == 1
+            assert offers == []
+            assert str(port) not in rie.output()
+
+
+def test_an_emulator_that_dies_shows_its_last_output() -> None:
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        rie.invoke({})
+        rie._process.kill()
+        rie._process.wait()
+        with pytest.raises(RIEError, match=r"(?s)is not running \(exit status -9\).*INVOKE RTDONE"):
+            rie.invoke({})
+
+
+def test_an_emulator_that_does_not_start_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "aws-lambda-rie"
+    broken.write_text("#!/bin/sh\necho this is not it >&2\nexit 7\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("SAMOVAR_RIE", str(broken))
+    with pytest.raises(RIEError, match=r"(?s)ended at its start \(exit status 7\).*this is not it"), RIE(BOOTSTRAP):
+        pass
+
+
+def test_a_command_that_is_not_there_is_named() -> None:
+    with pytest.raises(RIEError, match=r"no executable '\./no-such-program'"), RIE(["./no-such-program"]):
+        pass
+    with pytest.raises(RIEError, match="a list of a program and its arguments, not 'bootstrap'"):
+        RIE("bootstrap")
+
+
+def test_the_emulator_is_found_where_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = module.find()
+    monkeypatch.setenv("SAMOVAR_RIE", real)
+    assert module.find() == real
+    monkeypatch.setenv("SAMOVAR_RIE", str(tmp_path))
+    with pytest.raises(RIEError, match=r"SAMOVAR_RIE is .* not an executable file"):
+        module.find()
+    monkeypatch.delenv("SAMOVAR_RIE")
+    (tmp_path / "aws-lambda-rie").symlink_to(real)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert module.find() == str(tmp_path / "aws-lambda-rie")
+
+
+def test_the_emulator_that_cannot_be_had_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SAMOVAR_RIE", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(RIEError, match=r"(?s)pip could not download aws-sam-cli.*SAMOVAR_RIE"):
+        module.find()
+    monkeypatch.setattr(module.platform, "machine", lambda: "riscv64")
+    with pytest.raises(RIEError, match="no Runtime Interface Emulator for Linux riscv64"):
+        module.find()
+
+
+def test_a_wheel_with_another_hash_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "aws_sam_cli-1.170.0-py3-none-any.whl").write_bytes(b"something else")
+    monkeypatch.delenv("SAMOVAR_RIE", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(links))
+    with pytest.raises(RIEError, match=r"(?is)hash"):
+        module.find()
+    assert list((tmp_path / "cache").rglob("aws-lambda-rie")) == []
+
+
+def test_fetching_by_command_prints_the_path() -> None:
+    done = subprocess.run([sys.executable, "-m", "samovar.local.rie"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{module.find()}\n"
