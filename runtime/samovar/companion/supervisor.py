@@ -1,26 +1,22 @@
-"""Companion processes: a program in any language, started once, that reads a line of JSON and writes a line of JSON.
+"""A program that is kept running: how it is asked, what its answer means, when it is started again.
 
-    _HANDLER=exec:./main --fast                              the program is the function (`adapter`)
-    companion = samovar.Companion(["./main"])                a Python handler asks it (`Companion.call`)
-    samovar.companion.serve(handler)                         the program is Python (`serve`)
-
-The protocol is lambda_proc's, docs/companions.md has it in full. How a process is run and watched is `child`'s; here is
-what the lines mean, and when a process is started again. Knows neither the loop nor the wire.
+How a process is run and watched is `process`'s. Knows neither the loop nor the wire.
 """
 
 import posix
 import sys
+from _queue import Empty, SimpleQueue
 from time import monotonic, sleep
 
-from samovar import codec, logs
+from samovar import codec, hooks, logs
+from samovar.companion.process import Gone, Process, label
+from samovar.context import current
 from samovar.fault import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
-
-    from samovar import child
 
 _GIVE_UP = 4  # failures in a row; lambda_proc's number
 _PAUSES = (0.0, 0.25, 1.0)  # seconds from the first, second, third failure in a row to the next start
@@ -81,12 +77,7 @@ class Companion:
             raise TypeError(f"Companion({args!r}): give the program and its arguments as a list: ['./main', '--fast']")
         if workers < 1:
             raise ValueError(f"Companion: {workers} workers can answer nothing; at least 1 is needed")
-        from _queue import Empty, SimpleQueue
-
-        from samovar import hooks
-
         self._free: SimpleQueue[_Worker] = SimpleQueue()
-        self._none_free = Empty
         self._workers = [_Worker(args) for _ in range(workers)]
         self._closed = False
         self._owner = posix.getpid()
@@ -132,13 +123,11 @@ class Companion:
         if self._closed:
             raise Fault("Companion.Ended", f"{self._workers[0].name} has been closed")
         if context is None:
-            from samovar.context import current
-
             context = current()
         deadline = _deadline(context)
         try:
             worker = self._free.get(True, None if deadline is None else max(0.0, deadline - monotonic()))
-        except self._none_free:
+        except Empty:
             busy = f"all {len(self._workers)} worker(s) of {self._workers[0].name} were busy"
             raise Fault("Companion.Busy", f"{busy} for as long as this invocation could wait") from None
         try:
@@ -157,7 +146,7 @@ class Companion:
         try:
             for _ in self._workers:
                 self._free.get(True, max(0.0, until - monotonic())).end(until - monotonic())
-        except self._none_free:  # whoever is in a call sees the process gone, and clears up after it
+        except Empty:  # whoever is in a call sees the process gone, and clears up after it
             for worker in self._workers:
                 worker.kill()
         atexit = sys.modules.get("atexit")
@@ -175,17 +164,15 @@ class _Worker:
     """One process, and the next one when that has failed."""
 
     def __init__(self, args: "Sequence[str]") -> None:
-        self.name = args[0]
+        self.name = label(args)
         self._args = list(args)
-        self._process: child.Process | None = None
+        self._process: Process | None = None
         self._failures = 0  # in a row
         self._not_before = 0.0  # on the monotonic clock: when the next process may start
         self._retired = False
 
-    def start(self) -> "child.Process":
+    def start(self) -> Process:
         """Starts the process, unless it runs. Raises Fault (`Companion.NotStarted`)."""
-        from samovar import child
-
         if self._retired:
             raise Fault("Companion.NotStarted", f"{self.name} has been closed")
         if self._process is None:
@@ -194,19 +181,17 @@ class _Worker:
             # An answer without end must not cost the environment its memory.
             largest = memory * (1 << 20) // 4 or sys.maxsize
             try:
-                self._process = child.Process(self._args, folder, _environment(), _to_log, largest)
-            except child.Gone as gone:
+                self._process = Process(self._args, folder, _environment(), _to_log, largest)
+            except Gone as gone:
                 raise Fault(f"Companion.{gone.kind}", str(gone)) from None
         return self._process
 
     def wait_until_it_reads(self) -> None:
         """Waits for the end of the program's start-up. Raises Fault where it ends, or writes, instead."""
-        from samovar import child
-
         try:
             if not self.start().wait_until_it_reads(_START_UP):
                 logs.write("WARNING", f"{self.name} does not read its standard input after {_START_UP:.0f} s; going on")
-        except child.Gone as gone:
+        except Gone as gone:
             raise Fault(f"Companion.{gone.kind}", str(gone)) from None
 
     def retire(self) -> None:
@@ -228,13 +213,11 @@ class _Worker:
 
     def call(self, event: bytes, context: bytes, deadline: "float | None") -> "tuple[Any, bytes | None]":
         """The answer's data, and its JSON where the answer held it as it is. Raises Fault."""
-        from samovar import child
-
         try:
             process = self._ready(deadline)
             line = process.ask(_request(event, context), deadline)
             data, document, error = _answer(line, process)
-        except child.Gone as gone:
+        except Gone as gone:
             self.end()
             _must_be_json(event)
             raise self._failed(gone) from None
@@ -247,16 +230,14 @@ class _Worker:
             raise error
         return data, document
 
-    def _ready(self, deadline: "float | None") -> "child.Process":
+    def _ready(self, deadline: "float | None") -> Process:
         """The process, started again if it has ended since the last answer: no event was with it, so none is lost."""
-        from samovar import child
-
         process = self._process
         if process is not None:
             try:
                 process.check()
                 return process
-            except child.Gone as gone:
+            except Gone as gone:
                 self.end()
                 if gone.kind == "BadAnswer" and not process.answered:
                     raise  # the next one would do the same
@@ -269,9 +250,9 @@ class _Worker:
         try:
             return self.start()
         except Fault as fault:
-            raise child.Gone("NotStarted", fault.message) from None
+            raise Gone("NotStarted", fault.message) from None
 
-    def _failed(self, gone: "child.Gone") -> Fault:
+    def _failed(self, gone: "Gone") -> Fault:
         self._failures += 1
         kind, text = f"Companion.{gone.kind}", str(gone)
         if self._failures >= _GIVE_UP:
@@ -279,11 +260,8 @@ class _Worker:
             return Fault(kind, f"{end}: {text}", fatal=True)
         pause = _PAUSES[self._failures - 1]
         self._not_before = monotonic() + pause
-        if not pause:
-            from samovar import hooks
-
-            if hooks.in_runtime():
-                hooks.defer(self.start)  # its start-up is on nobody's clock then
+        if not pause and hooks.in_runtime():
+            hooks.defer(self.start)  # its start-up is on nobody's clock then
         return Fault(kind, text)
 
 
@@ -340,7 +318,7 @@ def _request(event: bytes, context: bytes) -> bytes:
     return b"".join((b'{"event":', event, b',"context":', context, b"}\n"))
 
 
-def _answer(line: bytes, process: "child.Process") -> "tuple[Any, bytes | None, Fault | None]":
+def _answer(line: bytes, process: Process) -> "tuple[Any, bytes | None, Fault | None]":
     """The data of an answer, its JSON where the line has it in the usual layout, the error. Raises Gone."""
     number = process.answered - 1
     for layout in _LAYOUTS:
@@ -390,55 +368,3 @@ def _to_log(lines: bytes) -> None:
         return
     while lines:
         lines = lines[posix.write(2, lines) :]
-
-
-def serve(handler: "Callable[[Any, Any], Any]") -> None:
-    """The other end, for a program in Python: calls handler(event, context) for every event until the input ends.
-
-    context is a `LambdaContext`. What handler raises becomes the answer's error, `Type: message`, with the traceback on
-    standard error. `print`, and the output of processes that handler starts, go to standard error: standard output
-    carries the answers.
-    """
-    from samovar.context import LambdaContext
-
-    requests = open(posix.dup(0), "rb", 1 << 16)
-    answers = posix.dup(1)
-    nothing = posix.open("/dev/null", posix.O_RDONLY)
-    posix.dup2(nothing, 0)
-    posix.close(nothing)
-    posix.dup2(2, 1)
-    sys.stdout = sys.stderr
-    number = 0
-    while line := requests.readline():
-        try:
-            request = codec.loads(line)
-            context = LambdaContext.__new__(LambdaContext)
-            context.__dict__ = _attributes(request["context"])
-            data = codec.dumps(handler(request["event"], context))
-            answer = b'{"proc_req_id":%d,"error":null,"data":%b}\n' % (number, data)
-        except Exception as exc:
-            sys.excepthook(type(exc), exc, exc.__traceback__)
-            error = codec.dumps(f"{type(exc).__name__}: {exc}")
-            answer = b'{"proc_req_id":%d,"error":%b,"data":null}\n' % (number, error)
-        sys.stderr.flush()
-        unsent = memoryview(answer)
-        while unsent:
-            unsent = unsent[posix.write(answers, unsent) :]
-        number += 1
-
-
-def _attributes(context: "dict[str, Any]") -> "dict[str, Any]":
-    return {
-        "aws_request_id": context["awsRequestId"],
-        "function_name": context["functionName"],
-        "function_version": context["functionVersion"],
-        "log_group_name": context["logGroupName"],
-        "log_stream_name": context["logStreamName"],
-        "memory_limit_in_mb": context["memoryLimitInMB"],
-        "invoked_function_arn": context.get("invokedFunctionArn"),
-        "tenant_id": context.get("tenantId") or None,
-        "client_context": None,
-        "identity": None,
-        "_w3c_fields": {},
-        "_epoch_deadline_time_in_ms": context.get("deadlineMs", 0),
-    }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PAGE = 4096  # bytes of the smallest pipe: with one byte in it, it is full
 _PIPE = 1 << 20  # bytes; the most an unprivileged process may ask for (/proc/sys/fs/pipe-max-size)
-_CHUNK = 1 << 16
+_CHUNK = 262144
 _LONGEST_LOG_LINE = 1 << 18  # bytes; a CloudWatch event holds no more
 _LAST_LOGS = 16  # chunks of standard error that an answered request still waits for; the rest is the next one's
 _TAIL = 2048  # bytes of standard error that are kept for the account
@@ -50,7 +50,7 @@ class Process:
         log: called with whole lines of standard error. largest: the most bytes that an answer may have. Raises Gone
         (NotStarted).
         """
-        self.name = args[0]
+        self.name = label(args)
         self.answered = 0  # lines
         self.status: int | None = None  # exit code, or a signal's number negated; None while it runs
         self._log = log
@@ -162,9 +162,8 @@ class Process:
         size = 0
         try:
             while True:
-                events = self._poll.poll(None if deadline is None else max(0.0, deadline - monotonic()) * 1000)
-                if not events:
-                    raise self._silent(b"".join(parts), len(unsent))
+                wait = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
+                events = self._poll.poll(wait)
                 chunk = b""
                 logs = False
                 for fd, _ in events:
@@ -197,6 +196,8 @@ class Process:
                     chunk = self._read() if self._exited else b""  # what a dead child wrote is read to the end
                 if self._exited or self._closed_output:
                     raise self._ended(b"".join(parts))
+                if not events or wait == 0:  # it may go on logging without end
+                    raise self._silent(b"".join(parts), len(unsent))
         finally:
             if unsent:
                 self._poll.unregister(self._in)
@@ -324,6 +325,12 @@ class Process:
     def _last_lines(self) -> str:
         lines = self._tail.decode("utf-8", "backslashreplace").strip().splitlines()[-10:]
         return ". Its last lines on standard error:\n" + "\n".join(lines) if lines else ""
+
+
+def label(args: "Sequence[str]") -> str:
+    """A command in a message: its beginning."""
+    text = " ".join(args)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _shown(data: bytes) -> str:

@@ -1,0 +1,75 @@
+"""The other end of a companion, for programs in Python. Knows the protocol, and nothing of the process that asks."""
+
+import posix
+import sys
+
+from samovar import codec
+from samovar.context import LambdaContext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def serve(handler: "Callable[[Any, Any], Any]") -> None:
+    """The other end, for a program in Python: calls handler(event, context) for every event until the input ends.
+
+    context is a `LambdaContext`. What handler raises becomes the answer's error, `Type: message`, with the traceback on
+    standard error. `print`, and the output of processes that handler starts, go to standard error: standard output
+    carries the answers.
+    """
+    requests = open(posix.dup(0), "rb", 1 << 16)
+    answers = posix.dup(1)
+    nothing = posix.open("/dev/null", posix.O_RDONLY)
+    posix.dup2(nothing, 0)
+    posix.close(nothing)
+    posix.dup2(2, 1)
+    sys.stdout = sys.stderr
+    number = 0
+    while line := requests.readline():
+        data, error = _run(handler, line)
+        answer = b'{"proc_req_id":%d,"error":%b,"data":%b}\n' % (number, error, data)
+        sys.stderr.flush()
+        unsent = memoryview(answer)
+        while unsent:
+            unsent = unsent[posix.write(answers, unsent) :]
+        number += 1
+        codec.settle()
+
+
+def _run(handler: "Callable[[Any, Any], Any]", line: bytes) -> "tuple[bytes, bytes]":
+    """Data and error of an answer, as JSON."""
+    try:
+        request = codec.loads(line)
+        context = LambdaContext()
+        context.__dict__ = _attributes(request["context"])
+    except Exception as exc:
+        return b"null", codec.dumps(f"Runtime.UnmarshalError: Unable to unmarshal input: {exc}")
+    try:
+        data = handler(request["event"], context)
+    except Exception as exc:
+        trace = exc.__traceback__ and exc.__traceback__.tb_next  # without the frame that is ours
+        sys.excepthook(type(exc), exc.with_traceback(trace), trace)
+        return b"null", codec.dumps(f"{type(exc).__name__}: {exc}")
+    try:
+        return codec.dumps(data), b"null"
+    except Exception as exc:
+        return b"null", codec.dumps(f"Runtime.MarshalError: Unable to marshal response: {exc}")
+
+
+def _attributes(context: "dict[str, Any]") -> "dict[str, Any]":
+    return {
+        "aws_request_id": context["awsRequestId"],
+        "function_name": context["functionName"],
+        "function_version": context["functionVersion"],
+        "log_group_name": context["logGroupName"],
+        "log_stream_name": context["logStreamName"],
+        "memory_limit_in_mb": context["memoryLimitInMB"],
+        "invoked_function_arn": context.get("invokedFunctionArn"),
+        "tenant_id": context.get("tenantId") or None,
+        "client_context": None,
+        "identity": None,
+        "_w3c_fields": {},
+        "_epoch_deadline_time_in_ms": context.get("deadlineMs", 0),
+    }

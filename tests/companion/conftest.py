@@ -1,0 +1,124 @@
+"""Programs to keep company with: each test writes its own, in Python, well behaved or not."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from samovar.companion import Companion, process, supervisor
+from samovar.context import LambdaContext
+
+PRELUDE = """
+import json, os, signal, sys, time
+number = -1
+
+def ask():
+    "The next event; number is that of its answer."
+    global number, request
+    line = sys.stdin.buffer.readline()
+    if not line:
+        sys.exit()
+    number += 1
+    request = json.loads(line)
+    return request["event"]
+
+def write(data, fd=1):
+    while data:
+        data = data[os.write(fd, data):]
+
+def answer(data, end=b"\\n"):
+    write(json.dumps({"proc_req_id": number, "error": None, "data": data}).encode() + end)
+
+def log(text):
+    write(text.encode() + b"\\n", 2)
+
+"""
+
+Start = Callable[..., Companion]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[[str], list[str]]:
+    """The command of a program with that source: `ask()`, `answer(data)`, `log(text)` and `number` are there."""
+
+    def write(source: str) -> list[str]:
+        path = tmp_path / f"program{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(PRELUDE + source)
+        return [sys.executable, "-S", str(path)]
+
+    return write
+
+
+@pytest.fixture
+def start(program: Callable[[str], list[str]]) -> Iterator[Start]:
+    """Starts a companion of that source; it is ended with the test."""
+    companions: list[Companion] = []
+
+    def run(source: str, **options: int) -> Companion:
+        companions.append(Companion(program(source), **options))
+        return companions[-1]
+
+    yield run
+    for one in companions:
+        one.close()
+
+
+def context(seconds: float = 60.0, **attributes: object) -> LambdaContext:
+    """The context of an invocation with that much time left, with all that the platform could tell."""
+    made = LambdaContext()
+    made.__dict__ = {
+        "aws_request_id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+        "function_name": "hello",
+        "function_version": "$LATEST",
+        "log_group_name": "/aws/lambda/hello",
+        "log_stream_name": "2026/11/22/[$LATEST]aa",
+        "memory_limit_in_mb": "128",
+        "invoked_function_arn": "arn:aws:lambda:eu-central-1:123456789012:function:hello",
+        "tenant_id": "blue",
+        "_epoch_deadline_time_in_ms": int((time.time() + seconds) * 1000),
+        **attributes,
+    }
+    return made
+
+
+class Clock:
+    """The monotonic clock, with the jumps that a test makes."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.offset
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.offset += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The companions' clock, to be moved."""
+    made = Clock()
+    monkeypatch.setattr(process, "monotonic", made.monotonic)
+    monkeypatch.setattr(supervisor, "monotonic", made.monotonic)
+    monkeypatch.setattr(supervisor, "sleep", made.sleep)
+    return made
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What companions started from now on log, a line an entry."""
+    lines: list[str] = []
+    monkeypatch.setattr(supervisor, "_to_log", lambda chunk: lines.extend(chunk.decode(errors="replace").splitlines()))
+    return lines
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that is dead and not yet collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False

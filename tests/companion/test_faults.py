@@ -1,0 +1,473 @@
+"""What can go wrong with a process, tried: each time the call says what is known, and the next event has a process."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samovar.companion import Companion, adapter, supervisor
+from samovar.companion.process import Gone, Process
+from samovar.fault import Fault
+from tests.companion.conftest import PRELUDE, Clock, Start, alive, context
+
+PID = "while True: ask(); answer(os.getpid())"
+# What the event says is done before it is answered.
+OBEY = """
+while True:
+    exec(ask())
+    answer(os.getpid())
+"""
+
+
+def failure(call: Callable[[], object]) -> Fault:
+    with pytest.raises(Fault) as caught:
+        call()
+    return caught.value
+
+
+# --- at start-up
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        (b"#!/bin/sh\n", 0o644, "is not executable: chmod +x"),
+        (b"#!/no/such/interpreter -x\n", 0o755, "asks for the interpreter /no/such/interpreter, which is not there"),
+        (b"#!/bin/sh\r\n", 0o755, "Windows line ends"),
+        (b"echo no first line\n", 0o755, "neither a program for this machine nor a script"),
+        (b"", 0o755, "neither a program for this machine nor a script"),
+    ],
+)
+def test_a_program_that_cannot_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, mode: int, told: str
+) -> None:
+    (tmp_path / "main").write_bytes(content)
+    (tmp_path / "main").chmod(mode)
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("LAMBDA_TASK_ROOT", str(tmp_path))
+    caught = failure(lambda: adapter("./main --fast"))
+    assert caught.error_type == "Companion.NotStarted"
+    assert caught.message.startswith("./main --fast cannot be started: ")
+    assert told in caught.message
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("./none", "there is no "),
+        ("./folder", "is a folder"),
+        ("no-such-program-anywhere", "it is not on PATH; a program of your own is named by a path, ./no-such-program"),
+        ("'./unbalanced", "cannot be read as a command: No closing quotation"),
+        ("  ", "names no program"),
+    ],
+)
+def test_a_command_that_names_no_program_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, told: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("LAMBDA_TASK_ROOT", str(tmp_path))
+    caught = failure(lambda: adapter(command))
+    assert caught.error_type == "Companion.NotStarted"
+    assert told in caught.message
+
+
+def test_a_program_without_its_dynamic_loader_says_so(tmp_path: Path) -> None:
+    image = bytearray(Path(sys.executable).resolve().read_bytes())
+    at = image.index(b"/ld-linux") + 1
+    image[at : at + 8] = b"no-linux"
+    program = tmp_path / "main"
+    program.write_bytes(image)
+    program.chmod(0o755)
+    caught = failure(lambda: Companion([str(program)]))
+    assert caught.error_type == "Companion.NotStarted"
+    assert "not the dynamic loader it was linked for" in caught.message
+
+
+def test_exit_at_start_up_fails_init(start: Start) -> None:
+    caught = failure(lambda: start("log('cannot find my database')\nsys.exit(3)"))
+    assert caught.error_type == "Companion.Ended"
+    assert "exited with code 3, before its first answer. Its last lines" in caught.message
+    assert caught.message.endswith("\ncannot find my database")
+
+
+def test_closing_its_input_at_start_up_fails_init(start: Start) -> None:
+    caught = failure(lambda: start("os.close(0)\nsignal.pause()"))
+    assert "closed its standard input and was ended for it" in caught.message
+
+
+def test_an_answer_before_the_question_fails_init(start: Start) -> None:
+    caught = failure(lambda: start("number = 0\nanswer('early')\n" + PID))
+    assert caught.error_type == "Companion.BadAnswer"
+    assert 'wrote to standard output before it was asked: \'{"proc_req_id": 0' in caught.message
+    assert "write logs to stderr" in caught.message
+
+
+def test_a_program_that_never_reads_holds_init_up_for_so_long_only(
+    start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def log(chunk: bytes) -> None:
+        clock.offset += 9
+
+    monkeypatch.setattr(supervisor, "_to_log", log)
+    companion = start("log('busy')\nwhile not os.path.exists(sys.argv[0] + '.go'): time.sleep(0.01)\n" + PID)
+    assert "does not read its standard input after 8 s; going on" in capfd.readouterr().out
+    Path(companion._workers[0]._args[-1] + ".go").touch()
+    assert companion.call(1)
+
+
+# --- between calls
+
+
+def test_kill_9_between_calls_loses_no_event(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    companion = start(PID)
+    pids = [companion.call(None)]
+    for _ in range(5):  # more often than a process may fail a call
+        os.kill(pids[-1], signal.SIGKILL)
+        _until_gone(pids[-1])
+        pids.append(companion.call(None, context()))
+    assert len(set(pids)) == 6
+    log = capfd.readouterr().out
+    assert log.count("[ERROR]") == 5
+    assert "No event was with it, and it is started again: " in log
+    assert "was killed by signal 9 (SIGKILL), for want of memory or from outside, after 1 answer(s)" in log
+
+
+def test_output_after_an_answer_is_not_taken_for_the_next_one(
+    start: Start, capfd: pytest.CaptureFixture[str], logged: list[str]
+) -> None:
+    companion = start(
+        """
+while True:
+    ask()
+    write(b'{"proc_req_id":%d,"error":null,"data":%d}\\n{"proc_req_id":%d,"error":null,"data":"false"}\\n'
+        % (number, os.getpid(), number + 1))
+"""
+    )
+    pids = [companion.call(None) for _ in range(3)]
+    assert len(set(pids)) == 3
+    assert 'wrote to standard output after answer 0, before it was asked: \'{"proc_req_id":1' in capfd.readouterr().out
+
+
+def test_100_mb_of_stderr_between_two_calls(start: Start, logged: list[str]) -> None:
+    companion = start(
+        """
+text = b"x" * 9_999 + b"\\n"
+while True:
+    ask()
+    answer(os.getpid())
+    for _ in range(10_000):
+        write(text, 2)
+"""
+    )
+    assert companion.call(None, context()) == companion.call(None, context())
+    companion.close()
+    assert len(logged) >= 10_000
+    assert set(map(len, logged[:10_000])) == {9_999}
+
+
+# --- during a call
+
+
+@pytest.mark.parametrize(
+    ("deed", "told"),
+    [
+        ("os.kill(os.getpid(), 9)", "was killed by signal 9 (SIGKILL), for want of memory or from outside"),
+        ("os.abort()", "was killed by signal 6 (SIGABRT)"),
+        ("os._exit(3)", "exited with code 3"),
+        ("sys.exit()", "exited with code 0"),
+        ("1 / 0", "exited with code 1"),
+        ("os.close(1); signal.pause()", "closed its standard output and was ended for it"),
+        ("answer(1, end=b''); os._exit(0)", "exited with code 0"),
+    ],
+)
+def test_the_end_of_the_process_during_a_call(start: Start, logged: list[str], deed: str, told: str) -> None:
+    companion = start(OBEY)
+    first = companion.call("", context())
+    caught = failure(lambda: companion.call("log('what I was doing'); " + deed, context()))
+    assert caught.error_type == "Companion.Ended"
+    assert f"{told}, after 1 answer(s)" in caught.message
+    assert "Its last lines on standard error:\nwhat I was doing" in caught.message
+    assert not caught.fatal
+    assert not alive(first)
+    assert companion.call("", context()) != first
+
+
+def test_a_death_nobody_was_told_of_by_closed_pipes(start: Start, logged: list[str]) -> None:
+    # The grandchild holds all three pipes, so that only the process itself shows that it is gone.
+    companion = start(OBEY)
+    companion.call("", context())
+    caught = failure(
+        lambda: companion.call("pid = os.fork()\nif pid == 0: signal.pause()\nlog(str(pid))\nos._exit(4)", context())
+    )
+    assert "exited with code 4" in caught.message
+    _until_gone(int(logged[-1]))
+    assert companion.call("", context())
+
+
+@pytest.mark.parametrize(
+    ("deed", "told"),
+    [
+        ('write(b\'{"proc_req_id": 0, "err\')', '; \'{"proc_req_id": 0, "err\' came without the line end'),
+        ("answer('whole', end=b'')", '"data": "whole"}\' came without the line end'),
+        ("", "this invocation had, and was killed. Its last lines on standard error:\nnow"),
+    ],
+)
+def test_silence_until_the_deadline(
+    start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch, deed: str, told: str
+) -> None:
+    def log(chunk: bytes) -> None:
+        clock.offset += 100  # what was written before is read already: now its time is up
+
+    monkeypatch.setattr(supervisor, "_to_log", log)
+    companion = start(OBEY)
+    pid = companion.call("", context())
+    caught = failure(lambda: companion.call(f"{deed or 'pass'}; log('now'); signal.pause()", context()))
+    assert caught.error_type == "Companion.Silent"
+    assert told in caught.message
+    assert not alive(pid)
+    assert companion.call("", context()) != pid
+
+
+def test_a_late_answer_is_nobodys(start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def log(chunk: bytes) -> None:
+        clock.offset += 100
+
+    monkeypatch.setattr(supervisor, "_to_log", log)
+    companion = start("while True:\n  if ask() == 'late': log('.'); time.sleep(0.05)\n  answer(request['event'])")
+    assert failure(lambda: companion.call("late", context())).error_type == "Companion.Silent"
+    assert [companion.call(i, context()) for i in range(20)] == list(range(20))
+
+
+def test_a_stopped_process_is_killed_at_the_deadline(start: Start) -> None:
+    companion = start(PID)
+    pid = companion.call(None)
+    os.kill(pid, signal.SIGSTOP)
+    caught = failure(lambda: companion.call("x" * (2 << 20), context(0.2)))
+    assert caught.error_type == "Companion.Silent"
+    assert "bytes of the request were still unread" in caught.message
+    assert not alive(pid)
+    assert companion.call(None, context()) != pid
+
+
+def test_a_flood_on_stderr_does_not_hold_up_the_deadline(
+    start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = []
+
+    def log(chunk: bytes) -> None:
+        chunks.append(chunk)
+        clock.offset += 10  # six of them, and the time is up
+
+    monkeypatch.setattr(supervisor, "_to_log", log)
+    companion = start("ask()\nwhile True: log('x' * 100_000)")
+    assert failure(lambda: companion.call(None, context(60))).error_type == "Companion.Silent"
+    assert 6 <= len(chunks) < 20
+
+
+def test_an_answer_without_end_does_not_take_the_memory(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+    companion = start("ask()\nwhile True: write(b'{' * 1_000_000)")
+    caught = failure(lambda: companion.call(None, context()))
+    assert caught.error_type == "Companion.BadAnswer"
+    assert "filled a quarter of the memory without a line end: '{{{{" in caught.message
+
+
+def test_grandchildren_die_with_the_process(start: Start, logged: list[str]) -> None:
+    companion = start(OBEY)
+    companion.call("", context())
+    leave_behind = "pid = os.fork()\nif pid == 0: signal.signal(15, signal.SIG_IGN); signal.pause()\nlog(str(pid))\n"
+    failure(lambda: companion.call(leave_behind + "os._exit(0)", context()))
+    _until_gone(int(logged[0]))
+    companion.call(leave_behind, context())
+    assert alive(int(logged[1]))
+    companion.close()
+    _until_gone(int(logged[1]))
+
+
+def test_an_interrupted_call_leaves_no_answer_for_the_next(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def log(chunk: bytes) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(supervisor, "_to_log", log)
+    companion = start("while True:\n  if ask() == 'wait': log('.')\n  answer(request['event'])")
+    assert companion.call(1) == 1
+    with pytest.raises(KeyboardInterrupt):
+        companion.call("wait")
+    monkeypatch.setattr(supervisor, "_to_log", lambda chunk: None)
+    assert companion.call(2) == 2
+
+
+# --- again and again
+
+
+def test_the_fourth_failure_in_a_row_ends_the_environment(start: Start, clock: Clock, logged: list[str]) -> None:
+    companion = start(OBEY)
+    for _ in range(3):
+        assert not failure(lambda: companion.call("os._exit(1)", context())).fatal
+    companion.call("", context())  # an answer, and the count begins anew
+    for n in range(4):
+        caught = failure(lambda: companion.call("os._exit(1)", context()))
+        assert caught.fatal == (n == 3)
+    assert caught.message.startswith("Failure 4 in a row, the environment ends: ")
+    assert "exited with code 1" in caught.message
+
+
+def test_the_pause_before_a_start_grows(start: Start, clock: Clock, logged: list[str]) -> None:
+    companion = start(OBEY)
+    pauses = []
+    for _ in range(4):
+        failure(lambda: companion.call("os._exit(1)", context()))
+        pauses.append(sum(clock.slept))
+        clock.slept.clear()
+    # None before the first failure nor after it; the rest as long as is left of it when the next event comes.
+    assert pauses[:2] == [0, 0]
+    assert 0 < pauses[2] <= 0.25 < pauses[3] <= 1.0
+
+
+def test_time_that_passes_before_the_next_event_is_no_pause(start: Start, clock: Clock, logged: list[str]) -> None:
+    companion = start(OBEY)
+    for _ in range(3):
+        failure(lambda: companion.call("os._exit(1)", context()))
+        clock.offset += 10
+    companion.call("", context())
+    assert clock.slept == []
+
+
+def test_the_program_is_gone_when_it_is_to_be_started_again(tmp_path: Path) -> None:
+    program = tmp_path / "main"
+    program.write_text(f"#!{sys.executable} -S\n{PRELUDE}{OBEY}")
+    program.chmod(0o755)
+    with Companion([str(program)]) as companion:
+        failure(lambda: companion.call("os._exit(1)", context()))
+        program.chmod(0o644)
+        caught = failure(lambda: companion.call("", context()))
+        assert caught.error_type == "Companion.NotStarted"
+        assert "is not executable" in caught.message
+        program.chmod(0o755)
+        assert companion.call("", context())
+
+
+def test_nothing_is_left_of_processes_that_failed(start: Start, clock: Clock, logged: list[str]) -> None:
+    companion = start(OBEY)
+    companion.call("", context())
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        failure(lambda: companion.call("os._exit(1)", context()))
+        companion.call("", context())
+    assert len(os.listdir("/proc/self/fd")) == before
+    companion.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_where_the_kernel_has_no_pidfd_the_closed_output_tells(
+    start: Start, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    def missing(pid: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("posix.pidfd_open", missing)
+    companion = start(OBEY)
+    assert "exited with code 3" in failure(lambda: companion.call("os._exit(3)", context())).message
+    assert companion.call("", context())
+
+
+# --- the end
+
+
+def test_sigterm_first_so_that_the_program_can_say_good_bye(start: Start, logged: list[str]) -> None:
+    companion = start("signal.signal(15, lambda *_: (log('bye'), os._exit(0)))\n" + PID)
+    pid = companion.call(None)
+    companion.close()
+    assert logged == ["bye"]
+    assert not alive(pid)
+    companion.close()
+    assert failure(lambda: companion.call(None)).message.endswith("has been closed")
+
+
+def test_sigkill_for_a_program_that_ignores_sigterm_and_the_end_of_its_input(start: Start) -> None:
+    companion = start("signal.signal(15, signal.SIG_IGN)\nask()\nanswer(os.getpid())\nwhile True: signal.pause()")
+    pid = companion.call(None)
+    companion.close()
+    assert not alive(pid)
+
+
+def test_an_interpreter_that_ends_takes_its_companions_along(program: Callable[[str], list[str]]) -> None:
+    ignores = program("signal.signal(15, signal.SIG_IGN)\nask()\nanswer(os.getpid())\nwhile True: signal.pause()")
+    source = f"import samovar; print(samovar.Companion({ignores!r}).call(None))"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=True)
+    assert not alive(int(done.stdout))
+
+
+# --- workers
+
+
+def test_each_worker_has_one_request_at_a_time(start: Start) -> None:
+    companion = start("while True:\n  event = ask()\n  time.sleep(0.001)\n  answer([event, os.getpid()])", workers=3)
+    answers: list[Any] = []
+
+    def ask(thread: int) -> None:
+        for i in range(25):
+            answers.append((companion.call([thread, i], context()), [thread, i]))
+
+    threads = [threading.Thread(target=ask, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 200
+    assert all(answer[0] == event for answer, event in answers)
+    assert len({answer[1] for answer, _ in answers}) == 3
+
+
+def test_no_free_worker_until_the_deadline(start: Start, program: Callable[[str], list[str]]) -> None:
+    companion = start("while True:\n  ask()\n  answer(sys.stdin.buffer.readline().decode())")
+    first: list[Fault] = []
+    asked = threading.Event()
+
+    def ask() -> None:
+        asked.set()
+        first.append(failure(lambda: companion.call(1)))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    asked.wait()
+    while not companion._free.empty():
+        pass
+    caught = failure(lambda: companion.call(2, context(0.2)))
+    assert caught.error_type == "Companion.Busy"
+    assert "all 1 worker(s) of " in caught.message
+    companion.close()  # and the call in flight learns that its process has gone
+    thread.join()
+    assert first[0].error_type == "Companion.Ended"
+    assert "SIGTERM" in first[0].message
+
+
+def test_when_one_worker_cannot_start_none_is_left(monkeypatch: pytest.MonkeyPatch, program: Any) -> None:
+    started: list[Process] = []
+
+    class Recorded(Process):
+        def __init__(self, *args: Any) -> None:
+            if len(started) == 2:
+                raise Gone("NotStarted", "the third cannot be started")
+            super().__init__(*args)
+            started.append(self)
+
+    monkeypatch.setattr(supervisor, "Process", Recorded)
+    assert failure(lambda: Companion(program(PID), workers=3)).error_type == "Companion.NotStarted"
+    assert [alive(process.pid) for process in started] == [False, False]
+
+
+def _until_gone(pid: int) -> None:
+    """A grandchild's end is collected by another process: it is waited for here."""
+    while alive(pid):
+        pass

@@ -1,0 +1,164 @@
+"""The helper for programs in Python, and what a companion's log looks like."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import samovar
+from samovar.companion import Companion
+from samovar.fault import Fault
+from tests.companion.conftest import context
+
+Serve = Callable[[str], Companion]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """A companion whose handler(event, context) has that body."""
+    companions: list[Companion] = []
+
+    def start(body: str) -> Companion:
+        source = (
+            f"import os, sys\ndef handler(event, context):\n    {body}\nimport samovar.companion as c\nc.serve(handler)"
+        )
+        companions.append(Companion([sys.executable, "-S", "-c", source]))
+        return companions[-1]
+
+    yield start
+    for companion in companions:
+        companion.close()
+
+
+def test_what_is_printed_goes_to_the_log(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    companion = serve("print('one'); os.write(1, b'two\\n'); os.system('echo three'); return event")
+    assert [companion.call(i) for i in range(3)] == [0, 1, 2]
+    assert capfd.readouterr().err == "one\ntwo\nthree\n" * 3
+
+
+def test_a_handler_cannot_take_the_next_request_from_the_input(serve: Serve) -> None:
+    companion = serve("return [sys.stdin.read(), os.read(0, 100).decode(), event]")
+    assert [companion.call(i) for i in range(2)] == [["", "", 0], ["", "", 1]]
+
+
+@pytest.mark.parametrize(
+    ("body", "error_type", "message"),
+    [
+        ("raise ValueError('no ' + event)", "ValueError", "no luck"),
+        ("raise KeyError(event)", "KeyError", "'luck'"),
+        ("a, b = 1, 0\n    return a / b", "ZeroDivisionError", "division by zero"),
+        ("class Own(Exception): pass\n    raise Own('a: b\\nc')", "Own", "a: b\nc"),
+    ],
+)
+def test_what_a_handler_raises_is_the_invocations_error(
+    serve: Serve, capfd: pytest.CaptureFixture[str], body: str, error_type: str, message: str
+) -> None:
+    companion = serve(body)
+    for _ in range(2):
+        with pytest.raises(Fault) as caught:
+            companion.call("luck")
+        assert (caught.value.error_type, caught.value.message) == (error_type, message)
+    log = capfd.readouterr().err
+    assert log.count("Traceback (most recent call last):") == 2
+    assert "samovar" not in log
+
+
+def test_a_result_that_is_no_json_is_the_invocations_error(serve: Serve) -> None:
+    companion = serve("return object() if event else event")
+    with pytest.raises(Fault) as caught:
+        companion.call(1)
+    assert caught.value.error_type == "Runtime.MarshalError"
+    assert caught.value.message.startswith("Unable to marshal response: ")
+    assert companion.call(0) == 0
+
+
+def test_sys_exit_ends_the_process_and_the_next_event_has_another(serve: Serve) -> None:
+    companion = serve("if event == 'exit': sys.exit(7)\n    return event")
+    with pytest.raises(Fault, match="exited with code 7"):
+        companion.call("exit", context())
+    assert companion.call(1, context()) == 1
+
+
+def test_the_context_is_a_lambda_context(serve: Serve) -> None:
+    companion = serve(
+        "return [context.aws_request_id, context.function_name, context.function_version, context.log_group_name,"
+        " context.log_stream_name, context.memory_limit_in_mb, context.invoked_function_arn, context.tenant_id,"
+        " context.client_context, context.get_remaining_time_in_millis()]"
+    )
+    given = context()
+    *told, left = companion.call(None, given)
+    assert told == [
+        given.aws_request_id,
+        given.function_name,
+        given.function_version,
+        given.log_group_name,
+        given.log_stream_name,
+        given.memory_limit_in_mb,
+        given.invoked_function_arn,
+        given.tenant_id,
+        None,
+    ]
+    assert given.get_remaining_time_in_millis() <= left <= 60_000
+
+
+def test_in_json_mode_each_line_is_a_record_with_the_request_id(
+    serve: Serve, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_LOG_FORMAT", "JSON")
+    monkeypatch.setattr("samovar.context._current", context())
+    companion = serve("os.write(2, b'be'); os.write(2, b'gin\\r\\nend \\xff\\n\\nrest'); return event")
+    companion.call(1)
+    first = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    companion.close()
+    rest = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [record["message"] for record in first + rest] == ["begin", "end \\xff", "", "rest"]
+    assert {record["requestId"] for record in first + rest} == {context().aws_request_id}
+    assert {record["level"] for record in first + rest} == {"INFO"}
+
+
+def test_text_goes_to_standard_error_in_whole_lines(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    companion = serve("os.write(2, b'a line of ' if event else b'two calls\\n'); return event")
+    companion.call(1)
+    assert capfd.readouterr().err == ""
+    companion.call(0)
+    assert capfd.readouterr().err == "a line of two calls\n"
+
+
+def test_a_line_of_log_without_end_is_not_kept_for_ever(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    companion = serve("os.write(2, b'x' * 400_000); return event")
+    companion.call(1)
+    assert 1 << 18 < len(capfd.readouterr().err) <= 400_001
+
+
+def test_the_input_ends_and_so_does_the_program() -> None:
+    source = "import samovar.companion; samovar.companion.serve(lambda event, context: event)"
+    request = b'{"event":[1],"context":{"awsRequestId":"","functionName":"","functionVersion":"","logGroupName":"",'
+    request += b'"logStreamName":"","memoryLimitInMB":""}}\n'
+    done = subprocess.run(
+        [sys.executable, "-c", source], input=request * 2, capture_output=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == [b'{"proc_req_id":%d,"error":null,"data":[1]}' % i for i in range(2)]
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "unwanted"),
+    [
+        ("Companion", ["subprocess", "threading", "signal", "selectors", "shlex", "json", "logging", "re", "os"]),
+        (
+            "serve",
+            ["samovar.companion.supervisor", "samovar.companion.process", "samovar.hooks", "select", "json", "os"],
+        ),
+    ],
+)
+def test_what_is_not_imported(name: str, unwanted: list[str]) -> None:
+    source = f"import sys, samovar.companion; samovar.companion.{name}; print(*sys.modules)"
+    env = {**os.environ, "PYTHONPATH": str(Path(samovar.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-S", "-c", source], env=env, capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "samovar.codec" in loaded
+    assert [module for module in unwanted if module in loaded] == []
