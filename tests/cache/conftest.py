@@ -1,6 +1,6 @@
 import pytest
 
-from samovar import hooks
+from samovar import hooks, logs
 from tests.cache.clock import Clocks
 
 
@@ -18,3 +18,33 @@ def runtime(monkeypatch):
     monkeypatch.setattr(hooks, "_watch_sigterm", lambda: None)
     yield hooks.run_deferred
     hooks._deferred.clear()
+
+
+@pytest.fixture(scope="session")
+def _valkey_server():
+    from samovar.local.valkey import Valkey
+
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(_valkey_server):
+    """A real Valkey server with nothing in it, running again whatever a test did to it."""
+    import redis
+
+    _valkey_server.resume()
+    if not _valkey_server.answers():
+        _valkey_server.start()
+    with redis.Redis(port=_valkey_server.port) as client:
+        client.flushall()
+        _valkey_server.client = client
+        yield _valkey_server
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What was written to the log: (level, message)."""
+    lines = []
+    monkeypatch.setattr(logs, "write", lambda level, message: lines.append((level, message)))
+    return lines

