@@ -1,0 +1,252 @@
+"""Figures to something one can read: summaries, a table, JSON, Markdown, a picture, and a bar while they are made.
+
+Knows nothing of how anything was measured.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+from xml.sax.saxutils import escape
+
+REFERENCE = "awslambdaric"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One line of the table.
+
+    digits: decimals shown. statistic: which part of the summary is shown, and compared. target: at most this ratio to
+    the reference; floor_target: and at most this ratio to the row `floor`.
+    """
+
+    key: str
+    title: str
+    unit: str
+    digits: int
+    target: float | None = None
+    floor: str | None = None
+    floor_target: float | None = None
+    statistic: str = "median"
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Median, quartiles, minimum, 99th percentile and number of the values."""
+    ordered = sorted(values)
+    return {
+        "n": len(ordered),
+        "min": ordered[0],
+        "q1": percentile(ordered, 25),
+        "median": statistics.median(ordered),
+        "q3": percentile(ordered, 75),
+        "p99": percentile(ordered, 99),
+        "max": ordered[-1],
+        "mean": statistics.fmean(ordered),
+    }
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The percentile of sorted values, between neighbours where it falls there."""
+    place = (len(ordered) - 1) * percent / 100
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+Summaries = Mapping[str, Mapping[str, Mapping[str, float]]]  # metric, row, statistic
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A target held against what was measured."""
+
+    metric: Metric
+    ratio: float
+    limit: float
+    against: str
+
+    @property
+    def met(self) -> bool:
+        return self.ratio <= self.limit
+
+    def __str__(self) -> str:
+        return f"{self.ratio:.2f} ≤ {self.limit:.2f} × {self.against}: {'met' if self.met else 'MISSED'}"
+
+
+def verdicts(metric: Metric, results: Summaries, row: str) -> list[Verdict]:
+    """The metric's targets for one row, as far as their figures are there."""
+    measured = results.get(metric.key, {})
+    found = []
+    for against, limit in ((REFERENCE, metric.target), (metric.floor or "", metric.floor_target)):
+        if limit is not None and against in measured and row in measured:
+            ratio = measured[row][metric.statistic] / measured[against][metric.statistic]
+            found.append(Verdict(metric, ratio, limit, against))
+    return found
+
+
+def table(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, row: str) -> str:
+    """The figures as lines of text: a metric a line, a runtime a column, in brackets the ratio to the reference."""
+    shown = [name for name in rows if any(name in results.get(metric.key, {}) for metric in metrics)]
+    cells = [["", *(rows[name] for name in shown), "target"]]
+    for metric in metrics:
+        measured = results.get(metric.key)
+        if measured:
+            held = "; ".join(str(verdict) for verdict in verdicts(metric, results, row))
+            cells.append([f"{metric.title}, {metric.unit}", *(_cell(metric, measured, name) for name in shown), held])
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = []
+    for number, line in enumerate(cells):
+        parts = [line[0].ljust(widths[0]), *(line[i].rjust(widths[i]) for i in range(1, len(line) - 1)), line[-1]]
+        lines.append("  ".join(parts).rstrip())
+        if number == 0:
+            lines.append("  ".join("─" * width for width in widths))
+    return "\n".join(lines)
+
+
+def markdown(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, row: str, about: str) -> str:
+    """The table for the README, with the machine and the date below it."""
+    shown = [name for name in rows if any(name in results.get(metric.key, {}) for metric in metrics)]
+    lines = ["| | " + " | ".join(rows[name] for name in shown) + " | target |"]
+    lines.append("|---|" + "--:|" * len(shown) + "---|")
+    for metric in metrics:
+        measured = results.get(metric.key)
+        if measured:
+            held = "; ".join(
+                f"{verdict.ratio:.2f} ≤ {verdict.limit:.2f} × {verdict.against} {'✔' if verdict.met else '**missed**'}"
+                for verdict in verdicts(metric, results, row)
+            )
+            cells = [_cell(metric, measured, name) for name in shown]
+            cells = [f"**{cell}**" if name == row and cell else cell for name, cell in zip(shown, cells, strict=True)]
+            lines.append(f"| {metric.title}, {metric.unit} | " + " | ".join(cells) + f" | {held} |")
+    return "\n".join([*lines, "", about, ""])
+
+
+def _cell(metric: Metric, measured: Mapping[str, Mapping[str, float]], name: str) -> str:
+    if name not in measured:
+        return ""
+    value = measured[name][metric.statistic]
+    text = f"{value:,.{metric.digits}f}"
+    if name != REFERENCE and REFERENCE in measured:
+        text += f" ({value / measured[REFERENCE][metric.statistic]:.2f})"
+    return text
+
+
+def svg(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, row: str, about: str) -> str:
+    """A bar chart: for each metric a bar a runtime, as a ratio to the reference, and a tick where the target is."""
+    colours = ("#c2410c", "#64748b", "#94a3b8", "#cbd5e1", "#e2e8f0")
+    shown = [name for name in rows if any(name in results.get(metric.key, {}) for metric in metrics)]
+    left, width, bar, gap, longest = 270, 880, 13, 14, 2.2
+    scale = (width - left - 90) / longest
+    parts: list[str] = []
+    y = 66
+    for metric in metrics:
+        measured = results.get(metric.key, {})
+        present = [name for name in shown if name in measured]
+        if REFERENCE not in present:
+            continue
+        middle = y + len(present) * bar / 2
+        parts.append(f'<text x="{left - 12}" y="{middle + 4:.0f}" text-anchor="end">{escape(metric.title)}</text>')
+        for place, name in enumerate(present):
+            value = measured[name][metric.statistic]
+            ratio = value / measured[REFERENCE][metric.statistic]
+            length = min(ratio, longest) * scale
+            top = y + place * bar
+            colour = colours[shown.index(name) % len(colours)]
+            parts.append(f'<rect x="{left}" y="{top}" width="{length:.1f}" height="{bar - 2}" fill="{colour}"/>')
+            label = f"{value:,.{metric.digits}f} {metric.unit}" + (f" · {ratio:.2f}" if name != REFERENCE else "")
+            parts.append(f'<text x="{left + length + 5:.1f}" y="{top + bar - 4}" class="figure">{escape(label)}</text>')
+        if metric.target is not None:
+            x = left + metric.target * scale
+            parts.append(f'<path d="M{x:.1f} {y - 3}V{y + len(present) * bar + 1}" class="target"/>')
+        y += len(present) * bar + gap
+    legend = []
+    x = left
+    for place, name in enumerate(shown):
+        legend.append(f'<rect x="{x}" y="36" width="11" height="11" fill="{colours[place % len(colours)]}"/>')
+        legend.append(f'<text x="{x + 16}" y="46">{escape(rows[name])}</text>')
+        x += 30 + 7 * len(rows[name])
+    height = y + 24
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img">',
+            f"<title>Samovar beside {REFERENCE}: shorter is better</title>",
+            "<style>text{font:12px system-ui,sans-serif;fill:#1e293b}.figure{font-size:10px}"
+            ".note{font-size:10px;fill:#64748b}.target{stroke:#16a34a;stroke-width:2;fill:none}</style>",
+            f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+            f'<text x="{left}" y="22" font-weight="bold">Ratio to {REFERENCE}: shorter is better; green: target</text>',
+            *legend,
+            *parts,
+            f'<text x="12" y="{height - 10}" class="note">{escape(about)}</text>',
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def about(machine: Mapping[str, Any]) -> str:
+    """The machine as one line."""
+    return "{cpu}, {cores} cores, {memory_gb} GB, {kernel}, {python}; {date}".format(**machine)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+class Progress:
+    """A bar on a terminal; elsewhere a line for each tenth. total: the work, in any unit."""
+
+    def __init__(self, total: float, out: TextIO = sys.stderr) -> None:
+        self._total = total
+        self._out = out
+        self._terminal = out.isatty()
+        self._done = 0.0
+        self._shown = -1
+        self._start = time.monotonic()
+
+    def step(self, work: float, what: str) -> None:
+        """So much of the work is done; what: the work in hand."""
+        self._done += work
+        share = min(self._done / self._total, 1.0)
+        seconds = time.monotonic() - self._start
+        left = seconds / share - seconds if share else 0.0
+        if self._terminal:
+            width = min(shutil.get_terminal_size().columns, 110)
+            bar = "█" * round(share * 30) + "░" * (30 - round(share * 30))
+            self._out.write(f"\r{bar} {share:4.0%} {what}, {left:.0f} s left"[:width].ljust(width - 1))
+        elif int(share * 10) > self._shown:
+            self._shown = int(share * 10)
+            self._out.write(f"{share:4.0%} {what} ({seconds:.0f} s)\n")
+        self._out.flush()
+
+    def close(self) -> None:
+        """Leaves the line to the table."""
+        if self._terminal:
+            self._out.write("\r" + " " * (min(shutil.get_terminal_size().columns, 110) - 1) + "\r")
+            self._out.flush()

@@ -1,0 +1,448 @@
+"""Samovar beside its peers: cold start, warm invocations, memory, small CPU shares. `python -m bench.runtime --help`.
+
+Every round of every part visits all rows in turn, so that what disturbs the machine disturbs all of them. The process
+under test has one core, the scripted Runtime API another; where there is only one they share it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench import api, events, quota, report
+from bench.report import Metric
+from bench.stage import CHECKOUT, Stage, stage
+
+RESULTS = CHECKOUT / "bench" / "results"
+OURS = "samovar"
+ROWS = {  # name -> heading
+    "samovar": "Samovar",
+    "awslambdaric": "awslambdaric",
+    "urllib3": "urllib3 loop",
+    "samovar-urllib3": "Samovar, urllib3",
+    "samovar-m": "python -m samovar",
+    "raw": "raw socket loop",
+    "bare": "python -c pass",
+    "bare-S": "python -S -c pass",
+}
+_RUNTIMES = ("samovar", "awslambdaric", "urllib3", "samovar-urllib3", "samovar-m")
+_SIZES = {"1k": 1 << 10, "100k": 100 << 10, "1m": 1 << 20, "5m": 5 << 20}
+
+METRICS = (
+    Metric("next", "spawn to first /next, no imports", "ms", 1, 0.35, "bare", 1.25),
+    Metric("answer", "spawn to first answer, no imports, 1 KB", "ms", 1, 0.42),
+    Metric("next_cpu", "processor time to first /next, no imports", "ms", 1),
+    Metric("typical_next", "spawn to first /next, typical", "ms", 1, 0.88),
+    Metric("typical_answer", "spawn to first answer, typical", "ms", 1),
+    Metric("heavy_next", "spawn to first /next, boto3 client", "ms", 0),
+    Metric("heavy_answer", "spawn to first answer, boto3 client", "ms", 0),
+    Metric("early_1k", "invocations 2 to 300, 1 KB", "µs", 1),
+    Metric("warm_1k", "warm, 1 KB", "µs", 1, 0.50),
+    Metric("warm_1k", "warm, 1 KB, p99", "µs", 1, statistic="p99"),
+    Metric("warm_typical", "warm, typical (logs a line)", "µs", 1, 0.45),
+    Metric("warm_typical", "warm, typical, p99", "µs", 1, statistic="p99"),
+    Metric("warm_100k", "warm, 100 KB", "µs", 0, 0.50),
+    Metric("warm_100k", "warm, 100 KB, p99", "µs", 0, statistic="p99"),
+    Metric("warm_1m", "warm, 1 MB", "ms", 2),
+    Metric("warm_1m", "warm, 1 MB, p99", "ms", 2, statistic="p99"),
+    Metric("warm_5m", "warm, 5 MB", "ms", 2, 0.50),
+    Metric("warm_5m", "warm, 5 MB, p99", "ms", 2, statistic="p99"),
+    Metric("cpu_1k", "processor time an invocation, 1 KB", "µs", 1),
+    Metric("cpu_typical", "processor time an invocation, typical", "µs", 1),
+    Metric("cpu_5m", "processor time an invocation, 5 MB", "ms", 2),
+    Metric("rss_init", "RSS after INIT, no imports", "MB", 1),
+    Metric("rss_300", "RSS after 300 invocations, 1 KB", "MB", 1, 0.68),
+    Metric("rss_3000", "RSS after 3,000 invocations, 1 KB", "MB", 1),
+    Metric("peak_5m", "peak RSS, 5 MB echo", "MB", 1, 0.60),
+    Metric("heap", "warm, heavy heap and cyclic garbage", "µs", 0),
+    Metric("heap", "warm, heavy heap and cyclic garbage, p99", "µs", 0, statistic="p99"),
+    Metric("quota_07_echo_answer", "0.07 core: spawn to first answer, no imports", "ms", 0),
+    Metric("quota_07_typical_answer", "0.07 core: spawn to first answer, typical", "ms", 0),
+    Metric("quota_07_typical_run", "0.07 core: spawn to 200th answer, typical", "ms", 0),
+    Metric("quota_28_echo_answer", "0.28 core: spawn to first answer, no imports", "ms", 0),
+    Metric("quota_28_typical_answer", "0.28 core: spawn to first answer, typical", "ms", 0),
+    Metric("quota_28_typical_run", "0.28 core: spawn to 200th answer, typical", "ms", 0),
+)
+_CHART = (
+    "next",
+    "answer",
+    "typical_next",
+    "heavy_next",
+    "warm_1k",
+    "warm_typical",
+    "warm_100k",
+    "warm_5m",
+    "rss_300",
+    "peak_5m",
+    "quota_07_typical_run",
+)
+_CHART_ROWS = {name: ROWS[name] for name in ("samovar", "awslambdaric", "urllib3")}
+_README_ROWS = {name: ROWS[name] for name in ("samovar", "awslambdaric", "urllib3", "samovar-urllib3", "raw", "bare")}
+
+
+def _charted() -> list[Metric]:
+    return [next(metric for metric in METRICS if metric.key == key) for key in _CHART]
+
+
+def _described(results: report.Summaries) -> dict[str, object]:
+    """The results with what each of them is, and the targets."""
+    described: dict[str, object] = {}
+    for key, by_row in results.items():
+        metric = next((metric for metric in METRICS if metric.key == key), None)
+        described[key] = {
+            "title": metric.title if metric else key,
+            "unit": metric.unit if metric else "",
+            "targets": [
+                {"against": v.against, "limit": v.limit, "ratio": round(v.ratio, 4), "met": v.met}
+                for v in report.verdicts(metric, results, OURS)
+            ]
+            if metric
+            else [],
+            "rows": {
+                row: {name: round(value, 3) for name, value in figures.items()} for row, figures in by_row.items()
+            },
+        }
+    return described
+
+
+class Bench:
+    """One run: the place, how rows are started, what has been measured so far."""
+
+    def __init__(self, place: Stage, rows: Sequence[str], quick: bool) -> None:
+        self.place = place
+        self.rows = rows
+        self.quick = quick
+        self.samples: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._cores = sorted(os.sched_getaffinity(0))
+        self._payloads = {name: events.make(size) for name, size in _SIZES.items()}
+        self.launcher = self.new_launcher()
+
+    def new_launcher(self, group: Path | None = None) -> api.Launcher:
+        """What starts processes on the core under test."""
+        return api.Launcher(self.place.task_root, self._cores[0] if len(self._cores) > 1 else None, group)
+
+    def pin(self) -> None:
+        """Puts this process, the Runtime API, on the other core."""
+        if len(self._cores) > 1:
+            os.sched_setaffinity(0, {self._cores[-1]})
+
+    def command(self, row: str, handler: str) -> tuple[list[str], dict[str, str]]:
+        """How a row is started, and its variables."""
+        environment = self.place.environment(handler)
+        python = str(self.place.python)
+        match row:
+            case "samovar":
+                command = [str(self.place.bootstrap)]
+            case "samovar-urllib3":
+                command = [str(self.place.bootstrap)]
+                environment["SAMOVAR_TRANSPORT"] = "urllib3"
+            case "bare":
+                command = [python, "-c", "pass"]
+            case "bare-S":
+                command = [python, "-S", "-c", "pass"]
+            case "awslambdaric" | "samovar-m":
+                command = [python, "-m", row.removesuffix("-m"), handler]
+            case _:
+                command = [python, str(self.place.peers / f"{row}_loop.py")]
+        return command, environment
+
+    def runtime(self, row: str, handler: str, launcher: api.Launcher | None = None) -> api.Runtime:
+        return api.Runtime(launcher or self.launcher, *self.command(row, f"{handler}.handler"))
+
+    def event(self, size: str) -> bytes:
+        """A whole answer to /next with an event of that size, its deadline ahead."""
+        return api.event(self._payloads[size])
+
+    def add(self, metric: str, row: str, *values: float) -> None:
+        self.samples[metric][row].extend(values)
+
+    def check_echo(self, runtime: api.Runtime, size: str) -> None:
+        """Raises unless the event comes back: what answers something else is not compared."""
+        runtime.invoke(self.event(size), keep=True)
+        if json.loads(runtime.response()) != json.loads(self._payloads[size]):
+            raise api.RuntimeDied(f"the echo of {size} is not its event: {runtime.response()[:200]!r}")
+
+
+def _ms(nanoseconds: float) -> float:
+    return nanoseconds / 1e6
+
+
+def _us(nanoseconds: float) -> float:
+    return nanoseconds / 1e3
+
+
+def _mb(size: float) -> float:
+    return size / 1e6
+
+
+def cold(bench: Bench, row: str) -> None:
+    """INIT and first answer of the handler that imports nothing, memory after INIT; the bare interpreter's life."""
+    if row.startswith("bare"):
+        taken, processor_time = api.floor(bench.launcher, *bench.command(row, "echo.handler"))
+        bench.add("next", row, _ms(taken))
+        bench.add("next_cpu", row, _ms(processor_time))
+        return
+    wire = bench.event("1k")
+    with bench.runtime(row, "echo") as runtime:
+        at = runtime.first_next()
+        bench.add("next", row, _ms(at - runtime.started))
+        bench.add("next_cpu", row, _ms(runtime.processor_time()))
+        bench.add("rss_init", row, _mb(runtime.memory().resident))
+        bench.add("answer", row, _ms(at - runtime.started + runtime.invoke(wire)))
+        bench.check_echo(runtime, "1k")
+
+
+def cold_typical(bench: Bench, row: str) -> None:
+    _cold_with(bench, row, "typical")
+
+
+def cold_heavy(bench: Bench, row: str) -> None:
+    _cold_with(bench, row, "heavy")
+
+
+def _cold_with(bench: Bench, row: str, handler: str) -> None:
+    wire = bench.event("1k")
+    with bench.runtime(row, handler) as runtime:
+        at = runtime.first_next()
+        bench.add(f"{handler}_next", row, _ms(at - runtime.started))
+        bench.add(f"{handler}_answer", row, _ms(at - runtime.started + runtime.invoke(wire)))
+
+
+def warm_1k(bench: Bench, row: str) -> None:
+    """A fresh environment's first 300 invocations, its memory then, and what it does once everything has settled."""
+    wire = bench.event("1k")
+    with bench.runtime(row, "echo") as runtime:
+        runtime.first_next()
+        runtime.invoke(wire)
+        bench.add("early_1k", row, *[_us(runtime.invoke(wire)) for _ in range(299)])
+        bench.add("rss_300", row, _mb(runtime.memory().resident))
+        for _ in range(2700):
+            runtime.invoke(wire)
+        bench.add("rss_3000", row, _mb(runtime.memory().resident))
+        _measure(bench, row, runtime, wire, "1k", 1500, _us)
+        bench.check_echo(runtime, "1k")
+
+
+def warm_100k(bench: Bench, row: str) -> None:
+    _warm_echo(bench, row, "100k", 20, 150, _us)
+
+
+def warm_1m(bench: Bench, row: str) -> None:
+    _warm_echo(bench, row, "1m", 4, 20, _ms)
+
+
+def warm_5m(bench: Bench, row: str) -> None:
+    _warm_echo(bench, row, "5m", 2, 8, _ms)
+
+
+def _warm_echo(bench: Bench, row: str, size: str, before: int, count: int, unit: Callable[[float], float]) -> None:
+    wire = bench.event(size)
+    with bench.runtime(row, "echo") as runtime:
+        runtime.first_next()
+        for _ in range(before):
+            runtime.invoke(wire)
+        bench.check_echo(runtime, size)
+        _measure(bench, row, runtime, wire, size, count, unit)
+        bench.add(f"peak_{size}", row, _mb(runtime.memory().peak))
+
+
+def warm_typical(bench: Bench, row: str) -> None:
+    """The handler that logs: its lines go into a pipe that is emptied between the measured times."""
+    wire = bench.event("1k")
+    with bench.runtime(row, "typical") as runtime:
+        runtime.first_next()
+        for _ in range(500):
+            runtime.invoke(wire)
+            runtime.drain()
+        _measure(bench, row, runtime, wire, "typical", 1000, _us, drain=True)
+
+
+def heap(bench: Bench, row: str) -> None:
+    """The collector's part: many objects alive, and garbage that only it can free."""
+    wire = bench.event("1k")
+    with bench.runtime(row, "heap") as runtime:
+        runtime.first_next()
+        for _ in range(50):
+            runtime.invoke(wire)
+        bench.add("heap", row, *[_us(runtime.invoke(wire)) for _ in range(500)])
+
+
+def _measure(
+    bench: Bench,
+    row: str,
+    runtime: api.Runtime,
+    wire: bytes,
+    name: str,
+    count: int,
+    unit: Callable[[float], float],
+    drain: bool = False,
+) -> None:
+    before = runtime.processor_time()
+    taken = []
+    for _ in range(count):
+        taken.append(unit(runtime.invoke(wire)))
+        if drain:
+            runtime.drain()
+    bench.add(f"cpu_{name}", row, unit((runtime.processor_time() - before) / count))
+    bench.add(f"warm_{name}", row, *taken)
+
+
+def small(share: str, handler: str) -> Callable[[Bench, str], None]:
+    """The whole run under a CPU quota: INIT, first answer, 200th answer."""
+
+    def turn(bench: Bench, row: str) -> None:
+        wire = bench.event("1k")
+        with (
+            quota.group(int(share) / 100) as group,
+            contextlib.closing(bench.new_launcher(group)) as launcher,
+            bench.runtime(row, handler, launcher) as runtime,
+        ):
+            bench.add(f"quota_{share}_{handler}_next", row, _ms(runtime.first_next() - runtime.started))
+            for number in range(1, 201 if handler == "typical" else 2):
+                runtime.invoke(wire)
+                runtime.drain()
+                if number in (1, 200):
+                    name = "run" if number == 200 else "answer"
+                    bench.add(f"quota_{share}_{handler}_{name}", row, _ms(time.perf_counter_ns() - runtime.started))
+
+    return turn
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing to measure: a turn is one process's life. cost: seconds a turn takes, for the progress bar."""
+
+    turn: Callable[[Bench, str], None]
+    rows: tuple[str, ...]
+    quick: int
+    full: int
+    cost: float
+    what: str
+
+
+_MAIN = ("samovar", "awslambdaric", "urllib3")
+PARTS = {
+    "cold": Part(cold, (*_RUNTIMES, "raw", "bare", "bare-S"), 20, 150, 0.06, "cold start, no imports"),
+    "typical": Part(cold_typical, _RUNTIMES, 10, 60, 0.1, "cold start, typical handler"),
+    "heavy": Part(cold_heavy, _RUNTIMES, 3, 15, 0.5, "cold start, boto3 client"),
+    "1k": Part(warm_1k, (*_RUNTIMES, "raw"), 2, 12, 0.7, "warm, 1 KB"),
+    "log": Part(warm_typical, _RUNTIMES, 2, 12, 0.3, "warm, typical handler"),
+    "100k": Part(warm_100k, (*_RUNTIMES, "raw"), 3, 12, 0.3, "warm, 100 KB"),
+    "1m": Part(warm_1m, (*_RUNTIMES, "raw"), 2, 12, 0.3, "warm, 1 MB"),
+    "5m": Part(warm_5m, (*_RUNTIMES, "raw"), 2, 12, 0.6, "warm, 5 MB"),
+    "heap": Part(heap, _MAIN, 2, 8, 0.6, "heavy heap"),
+    "0.28": Part(small("28", "echo"), _MAIN, 4, 20, 0.2, "0.28 of a core, no imports"),
+    "0.28-typical": Part(small("28", "typical"), _MAIN, 3, 10, 0.4, "0.28 of a core, typical handler"),
+    "0.07": Part(small("07", "echo"), _MAIN, 4, 20, 0.5, "0.07 of a core, no imports"),
+    "0.07-typical": Part(small("07", "typical"), _MAIN, 2, 10, 1.5, "0.07 of a core, typical handler"),
+}
+
+
+def measure(bench: Bench, parts: Sequence[str], progress: report.Progress, notes: list[str]) -> None:
+    """Runs the parts; each round visits every row, beginning with another one each time."""
+    bench.pin()
+    gc.collect()
+    gc.disable()  # the benchmark's own collector is not to be measured
+    for name in parts:
+        part = PARTS[name]
+        rows = [row for row in part.rows if row in bench.rows]
+        rounds = part.quick if bench.quick else part.full
+        for number in range(rounds):
+            for row in (*rows[number % len(rows) :], *rows[: number % len(rows)]) if rows else ():
+                try:
+                    part.turn(bench, row)
+                except quota.NoQuota as exc:
+                    note = f"no figures for small CPU shares: {exc}"
+                    if note not in notes:
+                        notes.append(note)
+                progress.step(part.cost, part.what)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table and writes the results. Exit code 0 whether or not targets are met: figures are not a test."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.runtime", description=__doc__.partition("\n")[0] if __doc__ else None
+    )
+    parser.add_argument(
+        "--quick", action="store_true", default=bool(os.environ.get("QUICK")), help="few rounds; also QUICK=1"
+    )
+    parser.add_argument("--only", help=f"parts, by commas: {', '.join(PARTS)}")
+    parser.add_argument("--rows", help=f"rows, by commas: {', '.join(ROWS)}")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"folder for the results (default: {RESULTS.relative_to(CHECKOUT)}, nothing with --only or --rows)",
+    )
+    parser.add_argument("--min", action="store_true", help="show the fastest of each instead of the median")
+    options = parser.parse_args(arguments)
+    parts = _chosen(parser, "--only", options.only, PARTS)
+    rows = _chosen(parser, "--rows", options.rows, ROWS)
+    out = options.out or (None if options.only or options.rows else RESULTS)
+
+    print("bench: preparing the interpreter in build/bench", file=sys.stderr)
+    bench = Bench(stage(), rows, options.quick)
+    notes: list[str] = []
+    total = sum(
+        PARTS[name].cost
+        * (PARTS[name].quick if options.quick else PARTS[name].full)
+        * len([row for row in PARTS[name].rows if row in rows])
+        for name in parts
+    )
+    progress = report.Progress(total)
+    began = time.monotonic()
+    try:
+        measure(bench, parts, progress, notes)
+    finally:
+        progress.close()
+        bench.launcher.close()
+
+    results = {
+        metric: {row: report.summary(values) for row, values in by_row.items()}
+        for metric, by_row in bench.samples.items()
+    }
+    machine = report.machine()
+    about = report.about(machine) + f"; {'quick' if options.quick else 'full'} run of {time.monotonic() - began:.0f} s"
+    shown = (
+        [replace(metric, statistic="min") for metric in METRICS if metric.statistic == "median"]
+        if options.min
+        else METRICS
+    )
+    print(report.table(shown, ROWS, results, OURS))
+    print(about)
+    for note in notes:
+        print(f"note: {note}")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        document = {
+            "machine": machine,
+            "quick": options.quick,
+            "notes": notes,
+            "rows": ROWS,
+            "metrics": _described(results),
+        }
+        (out / "runtime.json").write_text(json.dumps(document, indent=1) + "\n")
+        (out / "runtime.svg").write_text(report.svg(_charted(), _CHART_ROWS, results, OURS, about))
+        (out / "README-table.md").write_text(report.markdown(METRICS, _README_ROWS, results, OURS, about))
+        print(f"written to {out}")
+    return 0
+
+
+def _chosen(parser: argparse.ArgumentParser, option: str, value: str | None, known: Collection[str]) -> list[str]:
+    names = value.split(",") if value else list(known)
+    for name in names:
+        if name not in known:
+            parser.error(f"{option}: {name!r} is none of {', '.join(known)}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())
