@@ -136,8 +136,33 @@ def test_kill_9_between_calls_loses_no_event(start: Start, capfd: pytest.Capture
     assert len(set(pids)) == 6
     log = capfd.readouterr().out
     assert log.count("[ERROR]") == 5
-    assert "No event was with it, and it is started again: " in log
+    assert "It had no event, and is started again: " in log
     assert "was killed by signal 9 (SIGKILL), for want of memory or from outside, after 1 answer(s)" in log
+
+
+def test_a_process_that_ends_with_the_request_unread_loses_no_event(
+    start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Killed after the call has seen it alive and has sent the request: only the pipe tells that it was not read.
+    companion = start(PID)
+    pids = [companion.call(None)]
+    ask = Process.ask
+
+    def kill_first(self: Process, line: bytes, deadline: float | None) -> bytes:
+        if self.pid == pids[-1]:
+            os.kill(self.pid, signal.SIGSTOP)
+            threading.Timer(0.05, os.kill, (self.pid, signal.SIGKILL)).start()
+        return ask(self, line, deadline)
+
+    monkeypatch.setattr(Process, "ask", kill_first)
+    for size in (1, 100_000, 3 << 20):
+        pids.append(companion.call("x" * size, context()))
+    assert len(set(pids)) == 4
+
+
+def test_a_program_that_answers_once_and_ends_serves_all_the_same(start: Start, logged: list[str]) -> None:
+    companion = start("ask()\nanswer(os.getpid())")
+    assert len({companion.call(None, context()) for _ in range(6)}) == 6
 
 
 def test_output_after_an_answer_is_not_taken_for_the_next_one(

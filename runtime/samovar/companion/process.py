@@ -23,15 +23,20 @@ _LONGEST_LOG_LINE = 1 << 18  # bytes; a CloudWatch event holds no more
 _LAST_LOGS = 16  # chunks of standard error that an answered request still waits for; the rest is the next one's
 _TAIL = 2048  # bytes of standard error that are kept for the account
 _SHOWN = 200  # bytes of an answer that are shown where it cannot be used
+_FIONREAD = 0x541B  # termios.FIONREAD
 _SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25
 
 
 class Gone(Exception):
-    """The child can answer no more, or must not. kind: NotStarted, Ended, Silent or BadAnswer."""
+    """The child can answer no more, or must not.
 
-    def __init__(self, kind: str, text: str) -> None:
+    kind: NotStarted, Ended, Silent or BadAnswer. unread: it has seen nothing of the request, another may have it.
+    """
+
+    def __init__(self, kind: str, text: str, unread: bool = False) -> None:
         super().__init__(text)
         self.kind = kind
+        self.unread = unread
 
 
 class Process:
@@ -56,6 +61,7 @@ class Process:
         self._log = log
         self._largest = largest
         self._unsent = b""
+        self._refused = 0  # bytes of a request that it closed its input to
         self._extra = b""  # what came on standard output unasked
         self._closed_output = self._closed_log = self._exited = False
         self._log_line = self._tail = b""
@@ -137,9 +143,9 @@ class Process:
     def _must_be_quiet_and_alive(self) -> None:
         if self._extra:
             when = f"after answer {self.answered - 1}, " if self.answered else ""
-            raise self.bad(f"wrote to standard output {when}before it was asked", self._extra)
+            raise self.bad(f"wrote to standard output {when}before it was asked", self._extra, unread=True)
         if self._closed_output or self._exited:
-            raise self._ended(b"")
+            raise self._ended(b"", unread=True)
 
     def ask(self, line: bytes, deadline: "float | None") -> bytes:
         """Writes line, which has its line end, and returns the line that comes back, without.
@@ -147,6 +153,7 @@ class Process:
         deadline: on the clock of time.monotonic. Raises Gone when the child ends, closes its output, is still silent at
         the deadline, or begins with anything but a brace.
         """
+        self._refused = 0
         if self._unsent:
             line = self._unsent + line  # it answered before it had read the whole of the last one
         try:
@@ -154,7 +161,7 @@ class Process:
         except BlockingIOError:
             sent = 0
         except BrokenPipeError:
-            sent = len(line)  # it may have answered all the same; if it ended, its exit code says more
+            sent = self._refused = len(line)  # it may answer all the same; if it ended, its exit code says more
         unsent = memoryview(line)[sent:]
         if unsent:
             self._poll.register(self._in, select.POLLOUT)
@@ -195,7 +202,8 @@ class Process:
                         raise self.bad("filled a quarter of the memory without a line end", b"".join(parts))
                     chunk = self._read() if self._exited else b""  # what a dead child wrote is read to the end
                 if self._exited or self._closed_output:
-                    raise self._ended(b"".join(parts))
+                    written = len(line) - len(unsent) - self._refused
+                    raise self._ended(b"".join(parts), unread=not parts and self._in_pipe() >= written)
                 if not events or wait == 0:  # it may go on logging without end
                     raise self._silent(b"".join(parts), len(unsent))
         finally:
@@ -210,10 +218,15 @@ class Process:
         except BlockingIOError:
             return data
         except BrokenPipeError:
+            self._refused = len(data)
             data = data[:0]
         if not data:
             self._poll.unregister(self._in)
         return data
+
+    def _in_pipe(self) -> int:
+        """Bytes that were written and not yet read."""
+        return int.from_bytes(fcntl.ioctl(self._in, _FIONREAD, bytes(4)), sys.byteorder)
 
     def _read(self) -> bytes:
         """What standard output holds; nothing when it holds nothing or is closed."""
@@ -294,12 +307,12 @@ class Process:
                     poll.unregister(fd)
         return False
 
-    def bad(self, text: str, data: bytes) -> Gone:
+    def bad(self, text: str, data: bytes, unread: bool = False) -> Gone:
         """What is to be said of output that is no answer."""
         advice = "standard output carries answers, one line of JSON each; write logs to stderr"
-        return Gone("BadAnswer", f"{self.name} {text}: {_shown(data)}. Note: {advice}{self._last_lines()}")
+        return Gone("BadAnswer", f"{self.name} {text}: {_shown(data)}. Note: {advice}{self._last_lines()}", unread)
 
-    def _ended(self, partial: bytes, closed: str = "output") -> Gone:
+    def _ended(self, partial: bytes, closed: str = "output", unread: bool = False) -> Gone:
         # A process closes its files a moment before it is gone: after that moment its exit code can be told.
         exited = self._exited or self._wait(0.1)
         self.end()
@@ -313,7 +326,7 @@ class Process:
         else:
             what = f"exited with code {code}"
         when = f"after {self.answered} answer(s)" if self.answered else "before its first answer"
-        return Gone("Ended", f"{self.name} {what}, {when}{_partial(partial)}{self._last_lines()}")
+        return Gone("Ended", f"{self.name} {what}, {when}{_partial(partial)}{self._last_lines()}", unread)
 
     def _silent(self, partial: bytes, unsent: int) -> Gone:
         self.end()

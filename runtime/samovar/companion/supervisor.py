@@ -214,8 +214,7 @@ class _Worker:
     def call(self, event: bytes, context: bytes, deadline: "float | None") -> "tuple[Any, bytes | None]":
         """The answer's data, and its JSON where the answer held it as it is. Raises Fault."""
         try:
-            process = self._ready(deadline)
-            line = process.ask(_request(event, context), deadline)
+            process, line = self._ask(_request(event, context), deadline)
             data, document, error = _answer(line, process)
         except Gone as gone:
             self.end()
@@ -230,27 +229,30 @@ class _Worker:
             raise error
         return data, document
 
-    def _ready(self, deadline: "float | None") -> Process:
-        """The process, started again if it has ended since the last answer: no event was with it, so none is lost."""
+    def _ask(self, request: bytes, deadline: "float | None") -> "tuple[Process, bytes]":
+        """The line that answers, and who wrote it. Where the process has ended since its last answer, another gets the
+        request, so that no event is lost.
+        """
         process = self._process
         if process is not None:
             try:
                 process.check()
-                return process
+                return process, process.ask(request, deadline)
             except Gone as gone:
+                if not gone.unread or (gone.kind == "BadAnswer" and not process.answered):  # it would do so again
+                    raise
                 self.end()
-                if gone.kind == "BadAnswer" and not process.answered:
-                    raise  # the next one would do the same
-                logs.write("ERROR", f"No event was with it, and it is started again: {gone}")
+                logs.write("ERROR", f"It had no event, and is started again: {gone}")
         pause = self._not_before - monotonic()
         if deadline is not None:
             pause = min(pause, (deadline - monotonic()) / 2)
         if pause > 0:
             sleep(pause)
         try:
-            return self.start()
+            process = self.start()
         except Fault as fault:
             raise Gone("NotStarted", fault.message) from None
+        return process, process.ask(request, deadline)
 
     def _failed(self, gone: "Gone") -> Fault:
         self._failures += 1
