@@ -17,6 +17,7 @@ import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from samovar import codec
 
 
@@ -29,7 +30,7 @@ def _engines() -> Iterator[None]:
 
 def with_orjson(wanted: bool) -> None:
     codec._orjson_loads = codec._orjson_dumps = None
-    codec._seen, codec._nulls = 0, False
+    codec._seen = 0
     if wanted:
         codec._import_orjson()
 
@@ -152,6 +153,10 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
+class Unknown(enum.Enum):
+    VALUE = float("nan")
+
+
 class Name(str):
     def __str__(self) -> str:
         return "not the content"
@@ -178,6 +183,8 @@ MOMENT = datetime.datetime(2026, 11, 22, 4, 7, 18, 813000, tzinfo=datetime.UTC)
         (2**64, b"18446744073709551616"),
         (float("nan"), b"NaN"),
         ([float("inf"), None], b"[Infinity,null]"),
+        ([None, {"a": (1.5, float("nan"))}], b'[null,{"a":[1.5,NaN]}]'),
+        ([None, Unknown.VALUE, "null"], b'[null,NaN,"null"]'),
         ("\ud800é", b'"\\ud800\xc3\xa9"'),
         (decimal.Decimal("1.10"), b"1.10"),
         ([decimal.Decimal("NaN"), decimal.Decimal("1E+2")], b"[NaN,1E+2]"),

@@ -11,7 +11,7 @@ from samovar.wire import Connection, WireError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from samovar.wire import Transport
+    from samovar.wire import Body, Transport
 
 _RUNTIME = "/2018-06-01/runtime"
 _EXTENSION = "/2020-01-01/extension"
@@ -48,7 +48,7 @@ class RuntimeApi:
                 f"SAMOVAR_TRANSPORT={choice.decode()!r}: want urllib3, or nothing for the built-in transport"
             )
 
-    def next(self) -> "tuple[str, dict[str, str], bytes | memoryview]":
+    def next(self) -> "tuple[str, dict[str, str], Body]":
         """Waits for the next event. Returns request id, headers (lower-case names) and event; the event lives until
         the next call.
         """
@@ -143,5 +143,5 @@ def _header(value: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in value)
 
 
-def _unexpected(status: int, wanted: int, body: "bytes | memoryview") -> str:
+def _unexpected(status: int, wanted: int, body: "Body") -> str:
     return f"status {status} where {wanted} was expected: {bytes(body[:200])!r}"

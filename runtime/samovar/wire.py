@@ -21,18 +21,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    Body = bytes | bytearray | memoryview
+    Answer = tuple[int, dict[str, str], Body]  # status, headers with names in lower case, body
+
     class Transport(Protocol):
         """One connection's worth of requests, one at a time."""
 
-        def request(
-            self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None"
-        ) -> "tuple[int, dict[str, str], bytes | memoryview]": ...
+        def request(self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None") -> "Answer": ...
 
 
 _FIRST = 16384  # bytes: a whole ordinary event with its head, in one read
 _JOINED = 65536  # bytes: up to here copying a body behind its head costs less than a second buffer in the system call
 _HEAD_LIMIT = 1 << 21  # bytes; a client context and a W3C baggage are a few KB
-_KEPT = 8 << 20  # bytes of buffer that stay for the next answer
 
 _names: "dict[str, str]" = {}  # header names as the server writes them -> lower case
 
@@ -166,13 +166,11 @@ class Connection:
         self._fresh = True  # nothing has been answered on this socket yet
         self._buffer = bytearray(_FIRST)
 
-    def request(
-        self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None"
-    ) -> "tuple[int, dict[str, str], bytes | memoryview]":
+    def request(self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None") -> "Answer":
         """Sends one request and returns status, headers and body of its answer.
 
-        The body is a view of a buffer that the next request overwrites. There is no time-out: /next waits as long as
-        there is no event.
+        The body may be a view of a buffer that the next request overwrites. There is no time-out: /next waits as long
+        as there is no event.
         """
         return self.exchange(self._head(method, path, headers, body), body)
 
@@ -186,7 +184,7 @@ class Connection:
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._authority}\r\n{lines}{length}\r\n"
         return head.encode("utf-8", "surrogateescape")
 
-    def exchange(self, head: bytes, body: "bytes | None") -> "tuple[int, dict[str, str], bytes | memoryview]":
+    def exchange(self, head: bytes, body: "bytes | None") -> "Answer":
         """The same for a head that is complete already."""
         sock = self._sock or self._connect()
         unread = False  # whether the server cannot have read this request whole
@@ -247,7 +245,7 @@ class Connection:
                 sent = len(head)
             sock.sendall(memoryview(body)[sent - len(head) :])
 
-    def _answer(self, sock: socket, got: int) -> "tuple[int, dict[str, str], bytes | memoryview]":
+    def _answer(self, sock: socket, got: int) -> "Answer":
         end = self._buffer.find(b"\r\n\r\n", 0, got)
         while end < 0:
             if self._buffer[:7] != b"HTTP/1."[:got] and got >= 7:
@@ -264,7 +262,7 @@ class Connection:
             end = self._buffer.find(b"\r\n\r\n", max(got - 3, 0), got + more)
             got += more
         view = memoryview(self._buffer)
-        body: bytes | memoryview
+        body: Body
         status, headers = parse_head(str(view[:end], "utf-8", "surrogateescape"))
         self._fresh = False
         start = end + 4
@@ -283,25 +281,23 @@ class Connection:
             self.close()
         return status, headers, body
 
-    def _rest(self, sock: socket, start: int, got: int, length: int) -> memoryview:
+    def _rest(self, sock: socket, start: int, got: int, length: int) -> "bytearray | memoryview":
+        body: bytearray | memoryview
         have = got - start
-        if start + length > len(self._buffer):
-            grown = bytearray(length)
-            grown[:have] = memoryview(self._buffer)[start:got]
-            if length <= _KEPT:
-                self._buffer = grown
-            start = 0
-        else:
-            grown = self._buffer
-        body = memoryview(grown)[start : start + length]
-        while have < length:
-            more = sock.recv_into(body[have:], length - have, MSG_WAITALL)
-            if not more:
-                raise WireError(f"truncated answer: {have} of {length} bytes came")
-            have += more
+        if start + length <= len(self._buffer):
+            body = memoryview(self._buffer)[start : start + length]
+        else:  # not kept: the handler gets the memory
+            body = bytearray(length)
+            body[:have] = memoryview(self._buffer)[start:got]
+        with memoryview(body) as view:
+            while have < length:
+                more = sock.recv_into(view[have:], length - have, MSG_WAITALL)
+                if not more:
+                    raise WireError(f"truncated answer: {have} of {length} bytes came")
+                have += more
         return body
 
-    def _chunked(self, sock: socket, data: memoryview) -> memoryview:
+    def _chunked(self, sock: socket, data: memoryview) -> bytearray:
         chunks = Chunks()
         done = chunks.feed(data)
         while not done:
@@ -311,7 +307,7 @@ class Connection:
             done = chunks.feed(more)
         if chunks.rest:
             raise WireError(f"{len(chunks.rest)} bytes after the last chunk")
-        return memoryview(chunks.body)
+        return chunks.body
 
     def _until_closed(self, sock: socket, data: memoryview) -> bytes:
         parts = [bytes(data)]
