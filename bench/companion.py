@@ -1,0 +1,158 @@
+"""The same program spawned anew for every event, as a companion, and (Python) in process: what each costs.
+
+`python -m bench.companion [--quick]` prints a table and writes build/bench-companion.json; QUICK=1 is --quick. All
+environments are up at once and take turns, each a real ./bootstrap in front of the benchmark's Runtime API: a figure is
+what a caller of that function waits, from the event sent to the response there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.api import Launcher, Runtime, event
+from bench.report import Progress, about, machine, summary
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILT = ROOT / "build" / "companion"
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+SIZES = {"1 KB": 1024, "1 MB": 1 << 20}
+ENVIRONMENT = {
+    "PATH": PATH,
+    "LAMBDA_TASK_ROOT": str(ROOT / "handlers"),
+    "AWS_LAMBDA_FUNCTION_NAME": "bench",
+    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+}
+PYTHON = "python3 companion/hello.py"
+GO = str(BUILT / "hello-go")
+SPAWNED = {"_HANDLER": "spawn.handler", "PYTHONPATH": str(ROOT / "bench" / "handlers")}
+ROWS: dict[str, Mapping[str, str]] = {
+    "Python, in process": {"_HANDLER": "companion/hello.handler"},
+    "Python, companion": {"_HANDLER": f"exec:{PYTHON}"},
+    "Python, spawned anew": {**SPAWNED, "SPAWN": f"python3 {ROOT / 'handlers' / 'companion' / 'hello.py'}"},
+    "Go, companion": {"_HANDLER": f"exec:{GO}"},
+    "Go, spawned anew": {**SPAWNED, "SPAWN": GO},
+}
+
+
+class _Runtime(Runtime):
+    """A runtime that may register as an extension first, as those with companions do, to be told of the shutdown."""
+
+    _extension: socket.socket | None = None
+    _at = 0
+
+    def first_next(self) -> int:
+        at = super().first_next()
+        return self._at or at
+
+    def _asks_next(self, got: int) -> None:
+        if self._extension is None and self._buffer.startswith(b"POST /2020-01-01/extension/register "):
+            assert self._sock is not None
+            self._sock.sendall(
+                b"HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: 3f6b9f3c\r\nContent-Length: 2\r\n\r\n{}"
+            )
+            self._extension = self._sock  # it waits for its next event on this connection, for ever
+            self._sock, _ = self._listener.accept()
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            got = self._sock.recv_into(self._buffer)
+            self._at = time.perf_counter_ns()
+        super()._asks_next(got)
+
+    def close(self) -> None:
+        super().close()
+        if self._extension is not None:
+            self._extension.close()
+
+
+def main(quick: bool = False, output: Path = ROOT / "build" / "bench-companion.json") -> dict[str, Any]:
+    """Measures, prints and writes; what comes back says for each target whether it was met."""
+    rounds = {"1 KB": 100, "1 MB": 8, "INIT": 5} if quick else {"1 KB": 500, "1 MB": 50, "INIT": 20}
+    subprocess.run([ROOT / "handlers" / "companion" / "build.sh", BUILT], env={**os.environ, "PATH": PATH}, check=True)
+    launcher = Launcher(ROOT)
+    try:
+        results = _measure(launcher, rounds)
+    finally:
+        launcher.close()
+    small = {row: figures["1 KB"]["median"] for row, figures in results.items()}
+    targets = [
+        _target(
+            "a companion call, more than in process, at 1 KB, µs",
+            (small["Python, companion"] - small["Python, in process"]) * 1000,
+            at_most=80,
+        ),
+        _target(
+            "spawned anew / companion, Python, at 1 KB",
+            small["Python, spawned anew"] / small["Python, companion"],
+            at_least=20,
+        ),
+    ]
+    result: dict[str, Any] = {"machine": machine(), "unit": "ms", "results": results, "targets": targets}
+    print(_table(results), "", *(_line(target) for target in targets), about(result["machine"]), sep="\n")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return result
+
+
+def _measure(launcher: Launcher, rounds: Mapping[str, int]) -> dict[str, dict[str, dict[str, float]]]:
+    taken: dict[str, dict[str, list[float]]] = {row: {part: [] for part in rounds} for row in ROWS}
+    progress = Progress(sum(rounds.values()))
+    for number in range(rounds["INIT"]):
+        for row, env in ROWS.items():
+            with _start(launcher, env) as runtime:
+                taken[row]["INIT"].append((runtime.first_next() - runtime.started) / 1e6)
+        progress.step(1, f"INIT {number + 1}")
+    runtimes = {row: _start(launcher, env) for row, env in ROWS.items()}
+    try:
+        for runtime in runtimes.values():
+            runtime.first_next()
+        for part, size in SIZES.items():
+            body = json.dumps({"name": "Ada", "text": ["Lambda ", 1.5, "x" * 50] * ((size - 30) // 68)}).encode()
+            for number in range(-3, rounds[part]):  # three to warm up
+                for row, runtime in runtimes.items():
+                    nanoseconds = runtime.invoke(event(body), keep=number < 0)
+                    runtime.drain()
+                    if number >= 0:
+                        taken[row][part].append(nanoseconds / 1e6)
+                    elif json.loads(runtime.response())["event"] != json.loads(body):
+                        raise ValueError(f"{row} gave {runtime.response()[:200]!r}")
+                progress.step(number >= 0, f"{part}: {number + 1}")
+    finally:
+        for runtime in runtimes.values():
+            runtime.close()
+        progress.close()
+    return {row: {part: summary(values) for part, values in parts.items()} for row, parts in taken.items()}
+
+
+def _start(launcher: Launcher, env: Mapping[str, str]) -> _Runtime:
+    return _Runtime(launcher, [str(ROOT / "bootstrap")], {**ENVIRONMENT, **env})
+
+
+def _target(name: str, measured: float, at_most: float | None = None, at_least: float | None = None) -> dict[str, Any]:
+    met = measured <= at_most if at_most is not None else measured >= (at_least or 0)
+    return {"name": name, "measured": round(measured, 1), "at_most": at_most, "at_least": at_least, "met": met}
+
+
+def _line(target: Mapping[str, Any]) -> str:
+    limit = f"≤ {target['at_most']}" if target["at_most"] is not None else f"≥ {target['at_least']}"
+    return f"{target['name']}: {target['measured']} (target {limit}: {'met' if target['met'] else 'MISSED'})"
+
+
+def _table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    head = f"{'ms':<22}{'INIT':>10}" + "".join(f"{f'{size} {part}':>12}" for size in SIZES for part in ("p50", "p99"))
+    lines = [head, "─" * len(head)]
+    for row, parts in results.items():
+        figures = [parts[size][part] for size in SIZES for part in ("median", "p99")]
+        lines.append(f"{row:<22}{parts['INIT']['median']:>10.1f}" + "".join(f"{each:>12.3f}" for each in figures))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(quick=bool(os.environ.get("QUICK")) or "--quick" in sys.argv[1:])
