@@ -1,4 +1,4 @@
-"""What must be true of a layer's tree before it is zipped, and of the zip. Each check names the file and says what to do."""
+"""What must hold of a layer's tree before it is zipped, and of the zip. Each check names the file that is wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def binaries(tree: Path, arch: str, base: str) -> list[str]:
         if found.glibc > limit:
             wrong.append(
                 "{} needs GLIBC {}.{} ({}); {} has {}.{}".format(
-                    name, *found.glibc, ", ".join(found.symbols[:3]), base, *limit
+                    name, *found.glibc, ", ".join(elf.symbols(path, found.glibc)[:3]), base, *limit
                 )
             )
     return wrong
@@ -47,11 +47,12 @@ def no_builders_paths(tree: Path, ours: Iterable[Path]) -> list[str]:
     ]
 
 
-def sizes(zipped: int, unzipped: int) -> list[str]:
-    """Both sizes, in bytes, are within Lambda's limits. What is wrong, a line each."""
-    wrong = []
-    if zipped > ZIPPED_LIMIT:
-        wrong.append(f"{zipped:,} bytes zipped, Lambda takes {ZIPPED_LIMIT:,}")
-    if unzipped > UNZIPPED_LIMIT:
-        wrong.append(f"{unzipped:,} bytes unzipped, Lambda takes {UNZIPPED_LIMIT:,}")
-    return wrong
+def unzipped(tree: Path) -> list[str]:
+    """The files of `tree` are within what Lambda takes. What is wrong, a line each."""
+    size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
+    return [f"{size:,} bytes unzipped, Lambda takes {UNZIPPED_LIMIT:,}"] if size > UNZIPPED_LIMIT else []
+
+
+def zipped(size: int) -> list[str]:
+    """A zip of `size` bytes is within what Lambda takes. What is wrong, a line each."""
+    return [f"{size:,} bytes zipped, Lambda takes {ZIPPED_LIMIT:,}"] if size > ZIPPED_LIMIT else []

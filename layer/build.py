@@ -1,10 +1,10 @@
 """Builds what /opt holds: bootstrap, samovar, its two dependencies, bytecode, licences, and an interpreter when asked.
 
-    python layer/build.py --zip build/layer.zip …   the Lambda layer, for any Python and machine: see layer.zip.mk, which calls this
-    python layer/build.py --tree /opt --wheels DIR  the same files for a container image, for the Python that runs this
+    python layer/build.py --zip build/layer.zip …   the Lambda layer, for any Python and machine; layer.zip.mk calls it
+    python layer/build.py --tree /opt --wheels DIR  the same files for an image, for the Python that runs this
 
-Runs from a checkout. The zip has the same bytes whenever and wherever the same sources are built with the same tools: entries
-sorted, times and modes fixed, nothing of the builder's in it.
+Runs from a checkout. The zip has the same bytes whenever the same tools build the same sources: entries sorted, times
+and modes fixed, nothing of the builder's in it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def requirements(version: str) -> str:
 
 
 def wheels(version: str, arch: str, glibc: tuple[int, int], cache: Path) -> Path:
-    """The pinned dependencies as wheels for the target, each checked against its hash; fetched once into a folder of `cache`."""
+    """The pinned dependencies as wheels for the target, hashes checked; fetched once into a folder of `cache`."""
     text = requirements(version)
     key = hashlib.sha256(f"{text} {version} {arch} {glibc}".encode()).hexdigest()[:16]
     folder = cache / key
@@ -97,7 +97,7 @@ def unpack(folder: Path, library: Path, licences: Path) -> list[str]:
 def compiler(
     version: str, arch: str, prefix: Path | None, given: str | None, image: str | None, tree: Path
 ) -> list[str]:
-    """A command that starts Python `version` on this machine, to compile with. SystemExit says what to give where there is none."""
+    """A command that starts Python `version` on this machine, to compile with; SystemExit where there is none."""
     if given:
         return shlex.split(given)
     if version == RUNNING:
@@ -117,13 +117,14 @@ def compiler(
         command = ["docker", "run", "--rm", "--network=none", "--user", user, "--env", "PYTHONHASHSEED=0"]
         return [*command, *mounts, image, f"python{version}"]
     raise SystemExit(
-        f"layer: no Python {version} here to compile the bytecode with (a layer without it compiles at every cold start). Install "
-        f"python{version}, or give BYTECODE_PYTHON=COMMAND, or BYTECODE_IMAGE=IMAGE, a container image with python{version} on its PATH."
+        f"layer: no Python {version} here to compile the bytecode with, and a layer without it compiles at every cold "
+        f"start. Install python{version}, or give BYTECODE_PYTHON=COMMAND that starts one, or BYTECODE_IMAGE=IMAGE, a "
+        f"container image with python{version} on its PATH."
     )
 
 
 def plain_files(tree: Path) -> None:
-    """What is ours, by copy: the program Lambda starts, the exec wrapper, the package without its local tools, the licence."""
+    """What is ours: the program Lambda starts, the exec wrapper, the package without its local tools, the licence."""
     for source in (ROOT / "bootstrap", ROOT / "layer" / "samovar-exec"):
         shutil.copyfile(source, tree / source.name)
         (tree / source.name).chmod(0o755)
@@ -148,13 +149,13 @@ def compile_ahead(command: list[str], tree: Path, version: str) -> None:
 
 def pack(tree: Path, target: Path) -> None:
     """Zips `tree`: entries sorted, dated 1980-01-01, 755 for what is executable there and 644 for the rest."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(tree.rglob("*"), key=lambda path: path.relative_to(tree).as_posix()):
             if path.is_file():
                 entry = zipfile.ZipInfo(path.relative_to(tree).as_posix())
                 entry.create_system = 3  # Unix: the mode is in the upper half of external_attr
                 entry.external_attr = (0o100755 if os.access(path, os.X_OK) else 0o100644) << 16
-                archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, 9)
+                archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def parts(archive: Path) -> dict[str, list[int]]:
@@ -261,7 +262,7 @@ def layer_zip(asked: argparse.Namespace) -> None:
             shutil.copyfile(licence, licences / "python" / "LICENSE.txt")
             full = interpreter.full_version(prefix / "bin" / f"python{version}", version)
             print(f"layer: carries Python {full}" + (f" with {', '.join(came)}" if came else ""), flush=True)
-        wrong = audit.binaries(tree, arch, asked.base)
+        wrong = audit.binaries(tree, arch, asked.base) + audit.unzipped(tree)
         if not wrong:
             command = compiler(version, arch, prefix, asked.bytecode_python, asked.bytecode_image, tree)
             compile_ahead(command, tree, version)
@@ -272,8 +273,7 @@ def layer_zip(asked: argparse.Namespace) -> None:
             sbom.write(asked.sbom, requirements(version), ROOT / "pyproject.toml", full, libraries)
         if not wrong:
             pack(tree, asked.zip)
-            unzipped = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
-            wrong = audit.sizes(asked.zip.stat().st_size, unzipped)
+            wrong += audit.zipped(asked.zip.stat().st_size)
     if wrong:
         asked.zip.unlink(missing_ok=True)
         raise SystemExit("\n".join(f"layer: {line}" for line in wrong))

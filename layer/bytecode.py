@@ -1,9 +1,9 @@
-"""Compiles a tree ahead: run by the interpreter that will load it (any build of the same minor version), with nothing but its stdlib.
+"""Compiles a tree ahead. Run by an interpreter of the version that will load it, with nothing but its stdlib.
 
     python3.X layer/bytecode.py TREE PLACE
 
-PLACE is where the tree will be, which tracebacks show. The bytecode is not checked against the source: a layer's files cannot
-change, and one stat and one read less for every import is what the check would cost. https://peps.python.org/pep-0552/
+PLACE is where the tree will be, which tracebacks show. The bytecode is never checked against the source (PEP 552): a
+layer's files cannot change, and the check would read the source at every import.
 """
 
 import sys
@@ -21,4 +21,4 @@ for source in sorted(tree.rglob("*.py")):
         )
     except PyCompileError as error:
         sys.exit(f"layer: {source.relative_to(tree)} does not compile with Python {sys.version.split()[0]}: {error}")
-print("%d.%d" % sys.version_info[:2])
+print("{}.{}".format(*sys.version_info))

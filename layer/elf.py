@@ -1,4 +1,4 @@
-"""What an ELF file asks of the system it will run on: machine, shared libraries, versions of the C library. Knows nothing of layers."""
+"""What an ELF file asks of the system it will run on: machine, libraries, C library version. Knows no layers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "arm64"}
 
 @dataclass(frozen=True)
 class Elf:
-    """One ELF file. `machine` is Lambda's word for it (x86_64, arm64), `glibc` the highest version asked for, (0, 0) for none."""
+    """`machine` in Lambda's words (x86_64, arm64); `glibc` the highest version asked for, (0, 0) for none."""
 
     path: Path
     machine: str
     needed: tuple[str, ...]
     glibc: tuple[int, int]
-    symbols: tuple[str, ...]  # those asked for at that highest version
 
 
 def read(path: Path) -> Elf | None:
@@ -36,18 +35,29 @@ def read(path: Path) -> Elf | None:
         needed = (
             tuple(tag.needed for tag in dynamic.iter_tags("DT_NEEDED")) if isinstance(dynamic, DynamicSection) else ()
         )
-        index: dict[int, tuple[int, int]] = {}  # a version's number in .gnu.version -> the GLIBC version it stands for
+        asked: list[tuple[int, int]] = []
         for section in elf.iter_sections():
             if isinstance(section, GNUVerNeedSection):
                 for _, versions in section.iter_versions():
                     for version in versions:
                         if found := re.fullmatch(r"GLIBC_(\d+)\.(\d+)(\.\d+)?", version.name):
-                            index[version["vna_other"]] = (int(found[1]), int(found[2]))
-        highest = max(index.values(), default=(0, 0))
-        symbols = []
-        names, numbers = elf.get_section_by_name(".dynsym"), elf.get_section_by_name(".gnu.version")
-        if names and numbers:
-            for number, symbol in enumerate(names.iter_symbols()):
-                if index.get(numbers.get_symbol(number)["ndx"]) == highest != (0, 0):
-                    symbols.append(symbol.name)
-        return Elf(path, MACHINES.get(machine, machine), needed, highest, tuple(sorted(symbols)))
+                            asked.append((int(found[1]), int(found[2])))
+        highest = max(asked, default=(0, 0))
+        return Elf(path, MACHINES.get(machine, machine), needed, highest)
+
+
+def symbols(path: Path, version: tuple[int, int]) -> list[str]:
+    """The names that the ELF file at `path` wants of that GLIBC version."""
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        numbers: set[int] = set()
+        for section in elf.iter_sections():
+            if isinstance(section, GNUVerNeedSection):
+                wanted = (v for _, versions in section.iter_versions() for v in versions)
+                numbers.update(v["vna_other"] for v in wanted if v.name == f"GLIBC_{version[0]}.{version[1]}")
+        names, versions_of = elf.get_section_by_name(".dynsym"), elf.get_section_by_name(".gnu.version")
+        return sorted(
+            symbol.name
+            for number, symbol in enumerate(names.iter_symbols())
+            if versions_of.get_symbol(number)["ndx"] in numbers
+        )

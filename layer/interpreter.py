@@ -1,6 +1,6 @@
-"""The interpreter of a bundled layer: where it comes from, what of it is taken, and the shared libraries that come along.
+"""The interpreter of a bundled layer: where it comes from, what is taken of it, which shared libraries come along.
 
-Knows nothing of samovar or of zips. A prefix is any folder with bin/python3.X and lib/python3.X below it that may be moved.
+Knows nothing of samovar or of zips. A prefix is any folder with bin/python3.X and lib/python3.X that may be moved.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ def obtain(version: str, arch: str, cache: Path) -> Path:
     link = cache / name
     if not link.exists():
         uv = Path(sys.executable).with_name("uv")
-        command = [uv, "python", "install", "--no-bin", "--install-dir", cache, name]
+        command: list[str | Path] = [uv, "python", "install", "--no-bin", "--install-dir", cache, name]
         if subprocess.run(command).returncode or not link.exists():
             raise SystemExit(
-                f"layer: uv could not bring {name}. Give a relocatable Python {version} for {arch} as PYTHON_PREFIX=FOLDER "
-                f"(with bin/python{version} and lib/python{version} in it), or try again where its releases can be reached."
+                f"layer: uv could not bring {name}. Give PYTHON_PREFIX=FOLDER, a relocatable Python {version}, {arch} "
+                f"(bin/python{version}, lib/python{version}), or try again where its releases can be reached."
             )
     return link.resolve()
 
 
 def full_version(python: Path, version: str) -> str:
-    """The interpreter's full version, such as 3.13.9, read from the binary: it may be for another machine than this one."""
+    """The interpreter's full version, as 3.13.9, read from the binary: it may be for another machine than this."""
     found = re.search(rb"\x00(%s\.\d+\w*)\+?\x00" % re.escape(version.encode()), python.read_bytes())
     return found[1].decode() if found else version
 
@@ -62,7 +62,7 @@ def wanted(relative: Path) -> bool:
 
 
 def install(prefix: Path, version: str, arch: str, target: Path) -> list[str]:
-    """Copies what a function needs of the interpreter at `prefix` to `target`; the names of the libraries that came along."""
+    """Copies what a function needs of the interpreter at `prefix` to `target`; the libraries that came along."""
     python = prefix / "bin" / f"python{version}"
     if not python.is_file():
         raise SystemExit(
@@ -84,10 +84,10 @@ def install(prefix: Path, version: str, arch: str, target: Path) -> list[str]:
 
 
 def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Path) -> list[str]:
-    """Copies to `target` the shared libraries that `files` need and no base has, and makes each file look for them there.
+    """Copies to `target` the shared libraries that `files` need and no base has, and has each file look there.
 
-    The way is written into the files (DT_RPATH, relative to the file), so that LD_LIBRARY_PATH, which is the function's,
-    is neither needed nor listened to. Raises SystemExit when a library is nowhere to be found.
+    The way is written into the files (DT_RPATH, relative to the file): LD_LIBRARY_PATH, which is the function's, is
+    neither needed nor listened to. Raises SystemExit when a library is nowhere to be found.
     """
     if platform.machine().replace("aarch64", "arm64") == arch:
         places = places + [

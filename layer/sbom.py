@@ -1,4 +1,4 @@
-"""The layer's bill of materials, in CycloneDX 1.6: the packages by CycloneDX's own tool, a carried interpreter added to it."""
+"""The layer's bill of materials in CycloneDX 1.6: the packages by its own tool, a carried interpreter added."""
 
 from __future__ import annotations
 
@@ -8,25 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
-
 
 def write(target: Path, requirements: str, pyproject: Path, python: str | None, libraries: list[Path]) -> None:
-    """Writes `target` for the pinned `requirements`, CPython of version `python` and the shared `libraries` that came with it."""
-    tool = Path(sys.executable).with_name("cyclonedx-py")
-    command = [
-        tool,
-        "requirements",
-        "--pyproject",
-        pyproject,
-        "--output-reproducible",
-        "--sv",
-        "1.6",
-        "--of",
-        "JSON",
-        "-",
-    ]
+    """Writes `target` for the pinned `requirements`, CPython `python` and the shared `libraries` that came with it."""
+    tool: str | Path = Path(sys.executable).with_name("cyclonedx-py")
+    options = "--output-reproducible --no-validate --sv 1.6 --of JSON".split()  # validating takes 5 s: the tests do it
+    command = [tool, "requirements", "--pyproject", pyproject, *options, "-"]
     bom = json.loads(subprocess.run(command, input=requirements, check=True, capture_output=True, text=True).stdout)
     if python:
         bom["components"].append(
@@ -49,7 +36,4 @@ def write(target: Path, requirements: str, pyproject: Path, python: str | None, 
                 "hashes": [{"alg": "SHA-256", "content": digest}],
             }
         )
-    text = json.dumps(bom, indent=2) + "\n"
-    if wrong := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
-        raise SystemExit(f"layer: the SBOM is not valid CycloneDX: {wrong}")
-    target.write_text(text)
+    target.write_text(json.dumps(bom, indent=2) + "\n")

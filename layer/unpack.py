@@ -1,4 +1,4 @@
-"""python unpack.py LAYER.zip FOLDER: unpacks as Lambda does, modes too, which `python -m zipfile` leaves out. For the image build."""
+"""python unpack.py LAYER.zip FOLDER: unpacks as Lambda does, with the modes, which `python -m zipfile` leaves out."""
 
 import sys
 import zipfile

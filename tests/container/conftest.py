@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def official_image(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 
 @pytest.fixture(scope="session")
-def os_image(client: Any, bundle: Path) -> Iterator[str]:
+def os_image(client: Any, bundle: Path) -> str:
     """The Dockerfile's second target, on the stand-in for AWS's OS-only base."""
     folder = bundle.parent / "context"
     ignored = shutil.ignore_patterns(".git", ".venv*", "build", "__pycache__")
@@ -79,4 +79,4 @@ def os_image(client: Any, bundle: Path) -> Iterator[str]:
     (folder / "build").mkdir()
     shutil.copy(bundle.parent / "layer.zip", folder / "build")
     arguments = {"BASE_IMAGE": engine.BASES["3.11"][0], "OS_IMAGE": engine.OS_ONLY}
-    yield engine.build(client, folder, "samovar-test/os", target="os", buildargs=arguments)
+    return engine.build(client, folder, "samovar-test/os", target="os", buildargs=arguments)

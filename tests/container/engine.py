@@ -1,4 +1,4 @@
-"""A container engine, the base images, and one Lambda environment in a container. Used by the container tests and the benchmark."""
+"""A container engine, the base images, and one environment in a container. For the container tests and benchmark."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def pinned(*names: str) -> str:
 
 
 def official_image(client: Any, version: str, folder: Path) -> str:
-    """An image laid out as AWS's for python3.x: interpreter in /var/lang, the official client in /var/runtime. Built in `folder`."""
+    """An image laid out as AWS's for python3.x: interpreter in /var/lang, official client in /var/runtime."""
     for file in (TASK.parent / "aws").iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
         (folder / file.name).chmod(file.stat().st_mode)
@@ -94,15 +94,15 @@ def official_image(client: Any, version: str, folder: Path) -> str:
 
 def layer(version: str, target: Path, **variables: str) -> Path:
     """`make -f layer.zip.mk` into `target`; the zip."""
-    make(version, target, **variables)
+    make(version, target, "layer", 0, **variables)
     return target / "layer.zip"
 
 
-def make(version: str, target: Path, *goals: str, expect: int = 0, **variables: str) -> str:
-    """Runs layer.zip.mk for Python `version`, its output to `target`; what it printed. AssertionError unless it exits as expected."""
+def make(version: str, target: Path, goal: str, expect: int = 0, /, **variables: str) -> str:
+    """What layer.zip.mk prints for Python `version`, its output in `target`; AssertionError unless it exits so."""
     variables = {"PYTHON": sys.executable, "PYTHON_VERSION": version, "OUT": str(target), **variables}
     variables.setdefault("BYTECODE_IMAGE", BASES[version][0])
-    command = ["make", "-f", "layer.zip.mk", *goals, *(f"{name}={value}" for name, value in variables.items())]
+    command = ["make", "-f", "layer.zip.mk", goal, *(f"{name}={value}" for name, value in variables.items())]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -137,7 +137,7 @@ def python_prefix(client: Any, version: str, target: Path) -> Path:
 
 
 class Environment:
-    """One Lambda environment: a container with the emulator in front, its root read-only, an unknown user, only /tmp to write.
+    """One environment: a container with the emulator in front, root read-only, an unknown user, only /tmp to write.
 
     `memory` in MB is enforced; `cpus` is the share of one core. Leaving the block removes the container.
     """

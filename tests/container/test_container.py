@@ -1,4 +1,4 @@
-"""The image, the layer on a managed python3.x, and the layer with its own interpreter: each as it will run, in a container."""
+"""The image, the layer on a managed python3.x, and the layer with its own interpreter, each as it will run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.container import engine
 from tests.container.conftest import RUNNING
 from tests.container.engine import Environment
 
-pytestmark = pytest.mark.real
 Start = Callable[..., Environment]
 KINDS = [f"{kind}-{version}" for version in engine.BASES for kind in ("image", "managed")]
 KINDS += ["bundle-3.11", "os_image-3.11"]
@@ -25,7 +24,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def start(client: Any, kind: str, emulator: str, request: pytest.FixtureRequest) -> Start:
-    """start(**options): an environment of this kind, of app.handler unless said otherwise; the options are Environment's."""
+    """start(**options): an environment of this kind with app.handler; the options are Environment's."""
     name, _, version = kind.partition("-")
     task: dict[Path | str, str] = {engine.TASK: "/var/task"}
     get = request.getfixturevalue

@@ -26,7 +26,7 @@ def hello(event):
     return {
         "pid": os.getpid(),
         "uid": os.getuid(),
-        "python": "%d.%d" % sys.version_info[:2],
+        "python": "{}.{}".format(*sys.version_info),
         "executable": sys.executable,
         "official_client": "awslambdaric" in sys.modules,
     }

@@ -1,0 +1,165 @@
+"""The layer that a managed function uses: what is in it, the same bytes twice, and what makes its build fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from layer import build
+from tests.container.engine import ROOT, make, unpack
+
+VERSION = build.RUNNING
+OTHER = "3.11" if VERSION == "3.13" else "3.13"
+TOOLS = ROOT / "build" / "layer-tools" / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make -f layer.zip.mk check` leaves: layer.zip, SBOM, checksums, and a second build in again/."""
+    target = tmp_path_factory.mktemp("layer")
+    assert "layer.zip: OK" in make(VERSION, target, "check")
+    return target
+
+
+@pytest.fixture(scope="module")
+def opt(folder: Path) -> Path:
+    return unpack(folder / "layer.zip", folder / "opt")
+
+
+def direct(*arguments: object, status: int = 1) -> str:
+    """What layer/build.py says when it is called with these arguments; make has made its tools before."""
+    done = subprocess.run([TOOLS, ROOT / "layer" / "build.py", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_holds_what_a_layer_needs_and_nothing_for_a_developer(opt: Path) -> None:
+    assert {p.name for p in opt.iterdir()} == {"bootstrap", "samovar-exec", "samovar", "python"}  # python: unpack's own
+    assert {p.name for p in (opt / "samovar").iterdir()} == {"lib", "licences"}
+    assert {p.name for p in (opt / "samovar" / "lib").iterdir()} == {"samovar", "orjson", "urllib3"}
+    assert {p.name for p in (opt / "samovar" / "licences").iterdir()} == {"samovar", "orjson", "urllib3"}
+    assert not (opt / "samovar" / "lib" / "samovar" / "local").exists()
+
+
+def test_entries_are_sorted_dated_and_fit_to_run(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "layer.zip") as archive:
+        entries = archive.infolist()
+    assert [e.filename for e in entries] == sorted(e.filename for e in entries)
+    assert {e.date_time for e in entries} == {(1980, 1, 1, 0, 0, 0)}
+    modes = {e.filename: stat.filemode(e.external_attr >> 16) for e in entries}
+    programs = {name for name, mode in modes.items() if mode == "-rwxr-xr-x"}
+    assert programs == {"bootstrap", "samovar-exec"}
+    assert {mode for name, mode in modes.items() if name not in programs} == {"-rw-r--r--"}
+
+
+def test_every_source_is_compiled_and_never_checked_again(opt: Path) -> None:
+    sources = list((opt / "samovar" / "lib").rglob("*.py"))
+    assert sources
+    for source in sources:
+        compiled = source.parent / "__pycache__" / f"{source.stem}.cpython-{VERSION.replace('.', '')}.pyc"
+        assert compiled.read_bytes()[4:8] == b"\x01\0\0\0", source  # PEP 552: a hash that is not checked
+
+
+def test_at_most_one_megabyte(folder: Path) -> None:
+    assert (folder / "layer.zip").stat().st_size <= 1_000_000
+
+
+def test_checksums_and_bill_of_materials(folder: Path) -> None:
+    sums = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert sums.keys() == {"layer.zip", "layer.cdx.json"}
+    for name, digest in sums.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    text = (folder / "layer.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bom = json.loads(text)
+    assert (bom["bomFormat"], bom["metadata"]["component"]["name"]) == ("CycloneDX", "samovar")
+    pinned = (ROOT / "requirements" / "runtime.txt").read_text()
+    assert {c["name"] for c in bom["components"]} == {"orjson", "urllib3"}
+    assert all(f"{c['name']}=={c['version']}" in pinned for c in bom["components"])
+
+
+def test_check_fails_when_the_bytes_differ(tmp_path: Path) -> None:
+    compiler = tmp_path / "python"
+    spoiled = '"$2"/samovar/lib/samovar/__pycache__/loop*.pyc'
+    compiler.write_text(f'#!/bin/sh\n"{sys.executable}" "$@" && head -c 8 /dev/urandom >> {spoiled}\n')
+    compiler.chmod(0o755)
+    printed = make(VERSION, tmp_path, "check", 2, BYTECODE_PYTHON=str(compiler))
+    assert "layer.zip: FAILED" in printed
+    assert "layer.cdx.json: OK" in printed
+
+
+def test_arm64_layer_has_arm64_binaries(tmp_path: Path) -> None:
+    make(VERSION, tmp_path, "layer", ARCH="arm64")
+    objects = list(unpack(tmp_path / "layer.zip", tmp_path / "opt").rglob("*.so"))
+    assert objects
+    assert all(path.read_bytes()[18:20] == b"\xb7\x00" for path in objects)  # e_machine: EM_AARCH64
+
+
+def test_a_binary_for_another_machine_fails_the_build(folder: Path, tmp_path: Path) -> None:
+    wheels = build.wheels(VERSION, "arm64", (2, 34), ROOT / "build" / "wheels")
+    said = direct("--zip", tmp_path / "layer.zip", "--arch", "x86_64", "--wheels", wheels)
+    assert "is for arm64, the layer for x86_64" in said
+    assert "orjson" in said
+    assert not (tmp_path / "layer.zip").exists()
+
+
+def test_a_builders_path_fails_the_build(folder: Path, tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "leaky-1-py3-none-any.whl", "w") as archive:
+        archive.writestr("leaky.py", f"HOME = {str(ROOT)!r}\n")
+    said = direct("--zip", tmp_path / "layer.zip", "--wheels", wheels)
+    assert f"samovar/lib/leaky.py holds the builder's path {ROOT}" in said
+
+
+def test_too_large_fails_the_build(folder: Path, tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "large-1-py3-none-any.whl", "w") as archive:
+        archive.writestr("large.bin", os.urandom(51 << 20))
+    said = direct("--zip", tmp_path / "layer.zip", "--wheels", wheels)
+    assert "Lambda takes 52,428,800" in said
+    assert not (tmp_path / "layer.zip").exists()
+    with zipfile.ZipFile(wheels / "large-1-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("large.bin", bytes(251 << 20))
+    assert "Lambda takes 262,144,000" in direct("--zip", tmp_path / "layer.zip", "--wheels", wheels)
+
+
+def test_bytecode_of_another_version_fails_the_build(tmp_path: Path) -> None:
+    printed = make(OTHER, tmp_path, "layer", 2, BYTECODE_PYTHON=sys.executable)
+    assert f"is Python {VERSION}, the layer is for {OTHER}" in printed
+
+
+def test_no_python_of_that_version_says_what_to_give(folder: Path, tmp_path: Path) -> None:
+    if shutil.which("python3.99"):
+        pytest.skip("there is a Python 3.99 here")
+    said = direct("--zip", tmp_path / "layer.zip", "--python-version", "3.99", "--wheels", tmp_path)
+    assert "no Python 3.99 here" in said
+    assert "BYTECODE_IMAGE=IMAGE" in said
+
+
+def test_a_prefix_without_that_python_is_named(tmp_path: Path) -> None:
+    printed = make(VERSION, tmp_path, "layer", 2, BUNDLE="1", PYTHON_PREFIX=str(tmp_path))
+    assert f"there is no bin/python{VERSION} in PYTHON_PREFIX={tmp_path}" in printed
+
+
+def test_an_unknown_base_is_named(tmp_path: Path) -> None:
+    assert "BASE=al2 is not known; one of al2023, debian12" in make(VERSION, tmp_path, "layer", 2, BASE="al2")
+
+
+def test_exec_wrapper_says_how_it_is_called(opt: Path) -> None:
+    for arguments in ([], ["/nowhere/python3.13", "/var/runtime/bootstrap.py"]):
+        done = subprocess.run([opt / "samovar-exec", *arguments], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "samovar-exec: the interpreter is expected as the first argument" in done.stderr

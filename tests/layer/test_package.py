@@ -1,0 +1,96 @@
+"""The wheel and the sdist, each installed in an empty virtual environment and run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from layer import build
+from samovar.local.rie import RIE
+from tests.container.engine import ROOT, pinned
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `python -m build` makes: an sdist, and a wheel of that sdist."""
+    target = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", target, ROOT]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to install from in place of the index: the two dependencies, and what builds an sdist."""
+    folder = build.wheels(build.RUNNING, "x86_64", (2, 34), ROOT / "build" / "wheels")
+    backend = ROOT / "build" / "wheels" / "setuptools"
+    if not backend.exists():
+        listed = tmp_path_factory.mktemp("requirements") / "requirements.txt"
+        listed.write_text(pinned("setuptools"))
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps", "-r", listed]
+        subprocess.run([*command, "--dest", backend], check=True)
+    target = tmp_path_factory.mktemp("wheels")
+    for wheel in (*folder.glob("*.whl"), *backend.glob("*.whl")):
+        (target / wheel.name).symlink_to(wheel)
+    return target
+
+
+@pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"])
+def python(request: pytest.FixtureRequest, dist: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a virtual environment into which the wheel, or the sdist, was installed."""
+    venv = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    (archive,) = dist.glob(request.param)
+    pip = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-index", "--find-links", wheels, archive]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return venv / "bin" / "python"
+
+
+def output(*command: object) -> str:
+    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+
+
+def test_brings_orjson_and_urllib3_only(python: Path) -> None:
+    listed = json.loads(output(python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"))
+    assert {row["name"] for row in listed} - {"pip", "setuptools"} == {"samovar", "orjson", "urllib3"}
+
+
+def test_says_its_version(python: Path, dist: Path) -> None:
+    version = next(dist.glob("*.whl")).name.split("-")[1]
+    assert output(python.parent / "samovar", "--version") == f"samovar {version}\n"
+    assert output(python, "-m", "samovar", "--version") == f"samovar {version}\n"
+
+
+def test_runs_a_handler(python: Path, samovar_rie: Callable[..., RIE]) -> None:
+    with RIE([str(python), "-m", "samovar", "hello.handler"], cwd=ROOT / "handlers") as rie:
+        first, second = rie.invoke({"name": "Ada"}), rie.invoke({"name": "Ada"})
+        assert first.status == second.status == 200
+        assert "errorType" not in str(first.body)
+        assert [init.ok for init in rie.log().inits] == [True]
+
+
+def test_wheel_carries_the_type_marker_and_the_licence(dist: Path) -> None:
+    with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
+        names = wheel.namelist()
+        metadata = wheel.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
+    assert "samovar/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {"Provides-Extra: local", "Provides-Extra: redis", "License-Expression: Apache-2.0"} <= set(
+        metadata.splitlines()
+    )
+    assert all(name.startswith(("samovar/", "samovar-")) for name in names)
+
+
+def test_sdist_carries_the_changelog_and_the_licence(dist: Path) -> None:
+    with tarfile.open(next(dist.glob("*.tar.gz"))) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert {"LICENSE", "CHANGELOG.md", "README.md", "pyproject.toml"} <= names
