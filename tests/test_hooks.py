@@ -44,6 +44,17 @@ def test_deferred_work_runs_in_order_and_may_defer_more() -> None:
     assert done == [1, 2, 3]
 
 
+def test_a_coroutine_function_is_run_to_its_end() -> None:
+    done: list[int] = []
+
+    async def refresh(value: int) -> None:
+        done.append(value)
+
+    hooks.defer(refresh, 1)
+    hooks.after_response()
+    assert done == [1]
+
+
 def test_a_failure_is_logged_with_the_request_id_and_stops_nothing(
     now: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

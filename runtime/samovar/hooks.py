@@ -41,7 +41,8 @@ def remaining() -> float:
 
 
 def defer(f: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> None:
-    """Runs f(*args, **kwargs) once the caller has its answer, before the next event, in the order of the calls.
+    """Runs f(*args, **kwargs), a function or coroutine function, once the caller has its answer and before the next
+    event, in the order of the calls.
 
     What is deferred during INIT runs after the first response. An exception is logged with the request id and stops
     nothing. When the invocation's time is up, what has not begun waits for the next response. Outside the runtime f
@@ -61,7 +62,7 @@ def run_deferred() -> None:
     while _deferred and remaining() > 0:
         f, args, kwargs = _deferred.pop(0)
         try:
-            f(*args, **kwargs)
+            _finish(f(*args, **kwargs))
         except Exception as exc:
             logs.write_exception(f"Deferred {_name(f)} failed", exc)
 
@@ -150,16 +151,20 @@ def run_warm() -> None:
     """Calls the functions marked `warm`, in order. Raises what a required one raised."""
     for f, required in _warm:
         try:
-            result: Any = f()
-            if hasattr(result, "__await__"):
-                from samovar import handler
-
-                handler.run_coroutine(result)
+            _finish(f())
         except Exception as exc:
             if required:
                 raise
             logs.write_exception(f"Warming {_name(f)} failed", exc)
     _warm.clear()
+
+
+def _finish(result: "Any") -> None:
+    """A coroutine function has only begun when it is called."""
+    if hasattr(result, "__await__"):
+        from samovar import handler
+
+        handler.run_coroutine(result)
 
 
 def _name(f: object) -> str:
