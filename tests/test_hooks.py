@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from samovar import context, fault, hooks, loop
 
 
