@@ -1,6 +1,7 @@
 """What goes over the pipes: requests, answers, errors, byte for byte."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,16 @@ def test_a_request_is_one_line_with_event_and_context(start: Start, monkeypatch:
         "traceId": "Root=1-5759e988-bd862e3fe1be46a994272793",
         "tenantId": "blue",
     }
+
+
+def test_the_documented_request_is_what_is_sent(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "companions.md").read_text()
+    documented = page.split('```json\n{"event"', 1)[1].split("\n", 1)[0]
+    told = json.loads('{"event"' + documented)
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", told["context"]["traceId"])
+    invocation = context(_epoch_deadline_time_in_ms=told["context"]["deadlineMs"], tenant_id=None)
+    line = start(ECHO_LINE).call(told["event"], invocation)
+    assert line == ' {"event"' + documented + "\n"
 
 
 def test_without_a_context_its_members_are_empty(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PAGE = 4096  # bytes of the smallest pipe: with one byte in it, it is full
 _PIPE = 1 << 20  # bytes; the most an unprivileged process may ask for (/proc/sys/fs/pipe-max-size)
-_CHUNK = 262144
+_CHUNK = 1 << 16  # bytes a read; more is not faster
 _LONGEST_LOG_LINE = 1 << 18  # bytes; a CloudWatch event holds no more
 _LAST_LOGS = 16  # chunks of standard error that an answered request still waits for; the rest is the next one's
 _TAIL = 2048  # bytes of standard error that are kept for the account

@@ -84,8 +84,9 @@ class Companion:
         try:
             for worker in self._workers:
                 worker.start()
+            until = monotonic() + _START_UP
             for worker in self._workers:
-                worker.wait_until_it_reads()
+                worker.wait_until_it_reads(until)
                 self._free.put(worker)
         except BaseException:
             for worker in self._workers:
@@ -186,10 +187,10 @@ class _Worker:
                 raise Fault(f"Companion.{gone.kind}", str(gone)) from None
         return self._process
 
-    def wait_until_it_reads(self) -> None:
+    def wait_until_it_reads(self, until: float) -> None:
         """Waits for the end of the program's start-up. Raises Fault where it ends, or writes, instead."""
         try:
-            if not self.start().wait_until_it_reads(_START_UP):
+            if not self.start().wait_until_it_reads(max(0.001, until - monotonic())):
                 logs.write("WARNING", f"{self.name} does not read its standard input after {_START_UP:.0f} s; going on")
         except Gone as gone:
             raise Fault(f"Companion.{gone.kind}", str(gone)) from None
