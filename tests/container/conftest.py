@@ -54,10 +54,15 @@ def opt(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
 
 
 @pytest.fixture(scope="session")
-def bundle(client: Any, opt: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prefix(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """prefix(version): a relocatable Python, Debian's, out of the base image."""
+    return cache(lambda version: engine.python_prefix(client, version, tmp_path_factory.mktemp("prefix")))
+
+
+@pytest.fixture(scope="session")
+def bundle(opt: Callable[..., Path], prefix: Callable[[str], Path]) -> Path:
     """The layer with Debian 12's Python 3.11 in it, as /opt."""
-    prefix = engine.python_prefix(client, "3.11", tmp_path_factory.mktemp("prefix"))
-    return opt("3.11", BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(prefix))
+    return opt("3.11", BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(prefix("3.11")))
 
 
 @pytest.fixture(scope="session")

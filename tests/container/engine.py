@@ -111,6 +111,14 @@ def make(version: str, target: Path, goal: str, expect: int = 0, /, **variables:
     return done.stdout
 
 
+def direct(*arguments: object, status: int = 1) -> str:
+    """What layer/build.py says when it is called with these arguments; make has made its tools before."""
+    tools = ROOT / "build" / "layer-tools" / "bin" / "python"
+    done = subprocess.run([tools, ROOT / "layer" / "build.py", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def unpack(archive: Path, target: Path) -> Path:
     """Unpacks a layer as Lambda does, with room for another layer's Python packages to be mounted."""
     (target / "python").mkdir(parents=True)
@@ -150,7 +158,7 @@ class Environment:
         *,
         entrypoint: list[str] | None = None,
         env: Mapping[str, str] | None = None,
-        mounts: Mapping[Path | str, str] | None = None,
+        mounts: Mapping[Any, str] | None = None,
         memory: int = 256,
         cpus: float | None = None,
         user: str = "54321:54321",

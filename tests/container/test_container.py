@@ -26,7 +26,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def start(client: Any, kind: str, emulator: str, request: pytest.FixtureRequest) -> Start:
     """start(**options): an environment of this kind with app.handler; the options are Environment's."""
     name, _, version = kind.partition("-")
-    task: dict[Path | str, str] = {engine.TASK: "/var/task"}
+    task: dict[Any, str] = {engine.TASK: "/var/task"}
     get = request.getfixturevalue
     if name == "image":
         fixed: dict[str, Any] = {"image": get("samovar_image")(version)}

@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.container.engine import ROOT, pinned
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `python -m build` makes: an sdist, and a wheel of that sdist."""
     target = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", target, ROOT]
+    command: list[Any] = [sys.executable, "-m", "build", "--no-isolation", "--outdir", target, ROOT]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return target
@@ -35,7 +36,17 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not backend.exists():
         listed = tmp_path_factory.mktemp("requirements") / "requirements.txt"
         listed.write_text(pinned("setuptools"))
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps", "-r", listed]
+        command: list[Any] = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--require-hashes",
+            "--no-deps",
+            "-r",
+            listed,
+        ]
         subprocess.run([*command, "--dest", backend], check=True)
     target = tmp_path_factory.mktemp("wheels")
     for wheel in (*folder.glob("*.whl"), *backend.glob("*.whl")):
@@ -49,7 +60,17 @@ def python(request: pytest.FixtureRequest, dist: Path, wheels: Path, tmp_path_fa
     venv = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     (archive,) = dist.glob(request.param)
-    pip = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-index", "--find-links", wheels, archive]
+    pip: list[Any] = [
+        venv / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--find-links",
+        wheels,
+        archive,
+    ]
     done = subprocess.run(pip, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return venv / "bin" / "python"

@@ -68,6 +68,15 @@ def found(event):
     return {"found": names, "path": sys.path}
 
 
+def mapped(event):
+    """The shared objects in this process once these modules are there."""
+    for name in event["modules"]:
+        __import__(name)
+    with open("/proc/self/maps") as maps:
+        paths = {line.split()[-1] for line in maps if ".so" in line}
+    return {"mapped": sorted(paths)}
+
+
 def uncompiled(event):
     """Samovar's modules, by now loaded, whose bytecode was not shipped."""
 
