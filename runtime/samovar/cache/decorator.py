@@ -93,55 +93,55 @@ def _wrap(
     cache = TTLCache(maxsize, ttl, tier=tier, name=name)
     get = cache.get
 
-    if key is not None:
-        make_key = key
-    else:
-        names = code.co_varnames[: code.co_argcount] if code is not None and not flags & _VARARGS else ()
+    names = code.co_varnames[: code.co_argcount] if code is not None and not flags & _VARARGS else ()
+    by_position = key is None
+    missing = MISSING
 
-        def make_key(*args: "Any", **kwargs: "Any") -> "Hashable":
-            return _by_position(args, kwargs, names)
+    def make_key(args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "Hashable":
+        return _by_position(args, kwargs, names) if key is None else key(*args, **kwargs)
 
     def unhashable(error: TypeError, at: "Any") -> TypeError:
         try:
             hash(at)
         except TypeError:
-            what = "key= gave a key" if key is not None else "an argument"
+            what = "an argument" if key is None else "key= gave a key"
             return TypeError(f"{name}: {what} that cannot be hashed ({error}): give cached a key= that makes one")
         return error
 
+    # Both ways what is found is given back at once. What is not is loaded by another function, because a lambda in this
+    # one would put args and kwargs into cells at every call.
     if flags & _COROUTINE:
-        load_async = cache.get_or_load_async
+
+        async def load_async(at: "Hashable", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "Any":
+            return await cache.get_or_load_async(at, lambda: f(*args, **kwargs), ttl, stale=stale, on_error=on_error)
 
         async def call_async(*args: "Any", **kwargs: "Any") -> "Any":
-            at = args if key is None and not kwargs else make_key(*args, **kwargs)
+            at = args if by_position and not kwargs else make_key(args, kwargs)
             try:
-                value = get(at, MISSING)
+                value = get(at, missing)
             except TypeError as error:
                 raise unhashable(error, at) from None
-            if value is not MISSING:
-                return value
-            return await load_async(at, lambda: f(*args, **kwargs), ttl, stale=stale, on_error=on_error)
+            return value if value is not missing else await load_async(at, args, kwargs)
 
         wrapper: Any = call_async
-
     else:
-        load = cache.get_or_load
+
+        def load(at: "Hashable", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "Any":
+            return cache.get_or_load(at, lambda: f(*args, **kwargs), ttl, stale=stale, on_error=on_error)
 
         def call(*args: "Any", **kwargs: "Any") -> "Any":
-            at = args if key is None and not kwargs else make_key(*args, **kwargs)
+            at = args if by_position and not kwargs else make_key(args, kwargs)
             try:
-                value = get(at, MISSING)
+                value = get(at, missing)
             except TypeError as error:
                 raise unhashable(error, at) from None
-            if value is not MISSING:
-                return value
-            return load(at, lambda: f(*args, **kwargs), ttl, stale=stale, on_error=on_error)
+            return value if value is not missing else load(at, args, kwargs)
 
         wrapper = call
 
     def cache_delete(*args: "Any", **kwargs: "Any") -> bool:
         """Forgets the value for these arguments; whether there was one. For a method the instance is the first."""
-        return cache.delete(make_key(*args, **kwargs))
+        return cache.delete(make_key(args, kwargs))
 
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__type_params__"):
         if hasattr(f, attribute):

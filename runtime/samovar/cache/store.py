@@ -262,8 +262,8 @@ class TTLCache:
 
     def _put(self, key: "Hashable", value: "Any", ttl: float, stale: float, flight: "Flight | None") -> None:
         """Stores a value; one that a load brought (`flight`) only if nobody set, deleted or cleared meanwhile."""
-        size = 0 if self._sizeof is None else self._sizeof(value)
-        if size < 0:
+        size = 0
+        if self._sizeof is not None and (size := self._sizeof(value)) < 0:
             raise ValueError(f"sizeof gave {size!r} for the value of {key!r}: give its size in bytes, 0 or more")
         entry = Entry()
         entry.key = key
@@ -312,9 +312,10 @@ class TTLCache:
         if entry.dies < FOREVER:
             ends = self._ends
             size = len(ends)
-            if size > 2 * len(self._entries) + 16:  # mostly void: a pass over it is paid for by as many stores
+            if size > 3 * len(self._entries) + 16:  # mostly void: a pass over it is paid for by as many stores
                 get = self._entries.get
-                ends[:] = sorted(end for end in ends if (held := get(end[2])) is not None and held.stamp == end[1])
+                ends[:] = [end for end in ends if (held := get(end[2])) is not None and held.stamp == end[1]]
+                ends.sort()
                 size = len(ends)
             end = (entry.dies, entry.stamp, entry.key)
             if not size or ends[(size - 1) >> 1] <= end:  # as always with one ttl for all: the heap is one already

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samovar.local import demo_cache
 from samovar.local.rie import RIE, Invocation, Report, RIEError
 
 
@@ -54,6 +55,7 @@ def _go_program(folder: Path) -> Mapping[str, str]:
 EXAMPLES = [
     Example("hello.handler", {"name": "Samovar"}),
     Example("dynamodb_update.handler", Path("dynamodb_update.json"), each=True),
+    Example("country_codes.handler", {"code": "CI"}, prepare=demo_cache.countries, each=True),
     # What lambda_proc's article ran: a Go program, one event ten times, half a second apart.
     Example("exec:hello-go", {"name": "Samovar"}, prepare=_go_program, pause=0.5, each=True),
 ]
@@ -99,6 +101,9 @@ def run(options: argparse.Namespace) -> int:
         details += lines
     print("\nfirst and later (median) are the Duration of REPORT without INIT; RSS is the runtime's, from /proc.")
     print(*details, sep="\n")
+    if any(each.handler == "country_codes.handler" for each in chosen):
+        for line in demo_cache.sections(root):
+            print(line, flush=True)
     return 0
 
 

@@ -1,0 +1,253 @@
+"""The cache beside its peers, one thread, one run: ns an operation, ratios, memory under churn, SIEVE against LRU.
+
+`python -m bench.cache [--quick]` prints tables and writes build/bench-cache.json; QUICK=1 is --quick. The peers take
+turns within each round, so that what else the machine does falls on all of them; a figure is the median of the rounds,
+and a ratio the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+import tracemalloc
+from bisect import bisect
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import cachebox
+import cachetools
+import cachetools.func
+
+from samovar import cached
+from samovar.cache import TTLCache
+
+ROOT = Path(__file__).resolve().parents[1]
+TTL = 3600.0  # s; nothing expires while it is measured
+SIZE = 1000  # entries, where a cache is full
+TARGETS = {"get, a hit": 0.25, "a cached call, a hit": 0.40, "set with eviction": 0.80}  # Samovar / cachetools
+_REPEAT = 10  # calls in the body of a loop, so that the loop itself costs little
+
+
+def main(quick: bool = False, output: Path = ROOT / "build" / "bench-cache.json") -> dict[str, Any]:
+    """Measures, prints and writes. The result says of each target whether it was met; to fail is the caller's part."""
+    result: dict[str, Any] = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "date": time.strftime("%Y-%m-%d"),
+        "operations": _operations(rounds=7 if quick else 25, number=2_000 if quick else 10_000),
+        "churn": _churn(entries=100_000 if quick else 1_000_000),
+        "hit_ratio": _hit_ratios(requests=50_000 if quick else 500_000),
+    }
+    result["targets"] = {
+        name: {"target": target, "measured": result["operations"][name]["samovar"]["ratio"]}
+        for name, target in TARGETS.items()
+    }
+    for each in result["targets"].values():
+        each["met"] = each["measured"] <= each["target"]
+    _print(result)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+# Operations
+
+
+def _operations(rounds: int, number: int) -> dict[str, dict[str, dict[str, float]]]:
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for name, peers in (("get, a hit", _gets()), ("a cached call, a hit", _calls()), ("set with eviction", _sets())):
+        runs: dict[str, list[float]] = {peer: [] for peer in peers}
+        for run in peers.values():
+            run(number)  # to warm up: the interpreter specialises, full caches are full
+        for at in range(rounds):
+            _progress(f"{name}: {at + 1} of {rounds}")
+            for peer, run in peers.items():
+                begin = time.process_time()
+                run(number)
+                runs[peer].append((time.process_time() - begin) / number * 1e9)
+        table[name] = {
+            peer: {
+                "ns": round(statistics.median(figures), 1),
+                "ratio": round(statistics.median(a / b for a, b in zip(figures, runs["cachetools"], strict=True)), 3),
+            }
+            for peer, figures in runs.items()
+        }
+    _progress("")
+    return table
+
+
+def _loop(statement: str, **names: Any) -> Callable[[int], None]:
+    """A function of n that runs the statement n times, as timeit does: no call is measured but the statement's."""
+    body = "\n".join(f"        {statement}" for _ in range(_REPEAT))
+    source = f"def loop(n, {', '.join(names)}):\n    for _ in range(n // {_REPEAT}):\n{body}\n"
+    scope: dict[str, Any] = {}
+    exec(source, scope)
+    loop: Callable[..., None] = scope["loop"]
+    return lambda n: loop(n, **names)
+
+
+def _gets() -> dict[str, Callable[[int], None]]:
+    ours = TTLCache(SIZE, TTL)
+    tools: cachetools.TTLCache[str, int] = cachetools.TTLCache(SIZE, TTL)
+    box: Any = cachebox.TTLCache(SIZE, TTL)
+    powertools = _powertools()
+    ours.set("key", 1)
+    tools["key"] = box["key"] = 1
+    return {
+        "samovar": _loop("get('key')", get=ours.get),
+        "cachetools": _loop("get('key')", get=tools.get),
+        "cachebox": _loop("get('key')", get=box.get),
+        "powertools": _loop("get('key')", get=powertools.get),
+    }
+
+
+def _calls() -> dict[str, Callable[[int], None]]:
+    def double(x: int) -> int:
+        return 2 * x
+
+    return {
+        "samovar": _loop("f(7)", f=cached(ttl=TTL)(double)),
+        "cachetools": _loop("f(7)", f=cachetools.func.ttl_cache(SIZE, TTL)(double)),
+        "cachebox": _loop("f(7)", f=cachebox.cached(cachebox.TTLCache(SIZE, TTL))(double)),
+        "lru_cache (no ttl)": _loop("f(7)", f=functools.lru_cache(SIZE)(double)),
+    }
+
+
+def _sets() -> dict[str, Callable[[int], None]]:
+    """Each key is new, and the cache is full: one entry leaves for each that comes."""
+
+    def runner(put: Callable[[int, int], Any]) -> Callable[[int], None]:
+        keys: Iterator[int] = iter(range(sys.maxsize))
+        loop = _loop("put(next(keys), 1)", put=put, keys=keys)
+        loop(2 * SIZE)
+        return loop
+
+    tools: cachetools.TTLCache[int, int] = cachetools.TTLCache(SIZE, TTL)
+    box: Any = cachebox.TTLCache(SIZE, TTL)
+    return {
+        "samovar": runner(TTLCache(SIZE, TTL).set),
+        "cachetools": runner(tools.__setitem__),
+        "cachebox": runner(box.__setitem__),
+    }
+
+
+def _powertools() -> Any:
+    """A parameter provider whose value is in its cache: what `get_parameter` costs when nothing is fetched."""
+    from aws_lambda_powertools.utilities.parameters.base import BaseProvider
+
+    class Provider(BaseProvider):
+        def _get(self, name: str, **options: Any) -> str:
+            return name
+
+        def _get_multiple(self, path: str, **options: Any) -> dict[str, str]:
+            return {}
+
+    provider: Any = Provider()  # type: ignore[no-untyped-call]
+    get = provider.get
+    provider.get = functools.partial(get, max_age=int(TTL))
+    provider.get("key")
+    return provider
+
+
+# Memory
+
+
+def _churn(entries: int) -> dict[str, Any]:
+    """Bytes held after a tenth of the entries and after all of them have gone through a cache of SIZE."""
+    _progress(f"churn of {entries:,} entries")
+    cache = TTLCache(SIZE, TTL)
+    put, get = cache.set, cache.get
+    held = []
+    tracemalloc.start()
+    for i in range(entries + 1):
+        put(i, i)
+        get(i - 50)
+        if i == entries // 10 or i == entries:
+            held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    _progress("")
+    return {"entries": entries, "bytes_after_a_tenth": held[0], "bytes_after_all": held[1], "size": len(cache)}
+
+
+# Hit ratio
+
+
+def _hit_ratios(requests: int, objects: int = 100_000) -> list[dict[str, float]]:
+    """SIEVE (as the cache does it) and LRU on the same traces of Zipf-distributed requests, by skew and cache size."""
+    table = []
+    for skew in (0.7, 0.9, 1.1):
+        trace = _zipf(requests, objects, skew)
+        for part in (0.001, 0.01, 0.1):
+            _progress(f"hit ratio: Zipf {skew}, {part:.1%} of the objects fit")
+            size = int(objects * part)
+            sieve, lru = _sieve(trace, size), _lru(trace, size)
+            table.append({"skew": skew, "size": part, "sieve": round(sieve, 4), "lru": round(lru, 4)})
+    _progress("")
+    return table
+
+
+def _zipf(requests: int, objects: int, skew: float) -> list[int]:
+    weights = list(accumulate(1 / rank**skew for rank in range(1, objects + 1)))
+    rng = random.Random(20241122)
+    return [bisect(weights, rng.random() * weights[-1]) for _ in range(requests)]
+
+
+def _sieve(trace: list[int], size: int) -> float:
+    cache = TTLCache(size)
+    for key in trace:
+        if cache.get(key) is None:
+            cache.set(key, 1)
+    return cache.stats().hits / len(trace)
+
+
+def _lru(trace: list[int], size: int) -> float:
+    held: OrderedDict[int, int] = OrderedDict()
+    hits = 0
+    for key in trace:
+        if key in held:
+            hits += 1
+            held.move_to_end(key)
+        else:
+            if len(held) >= size:
+                held.popitem(last=False)
+            held[key] = 1
+    return hits / len(trace)
+
+
+# Output
+
+
+def _progress(what: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{what}")
+
+
+def _print(result: dict[str, Any]) -> None:
+    print(f"The cache and its peers, one thread, Python {result['python']}; ratios to cachetools")
+    for name, peers in result["operations"].items():
+        print(f"\n{name:<26}{'ns':>9}{'ratio':>8}{'target':>9}")
+        for peer, figures in peers.items():
+            target = f"≤ {TARGETS[name]:.2f}" if peer == "samovar" else ""
+            met = "" if not target or result["targets"][name]["met"] else "  missed"
+            print(f"  {peer:<24}{figures['ns']:>9.0f}{figures['ratio']:>8.2f}{target:>9}{met}")
+    churn = result["churn"]
+    print(
+        f"\nchurn: {churn['entries']:,} entries through a cache of {churn['size']:,}:"
+        f" {churn['bytes_after_a_tenth']:,} bytes after a tenth of them, {churn['bytes_after_all']:,} after all"
+    )
+    print("\nhit ratio on Zipf traces     fits    SIEVE      LRU")
+    for row in result["hit_ratio"]:
+        print(f"  skew {row['skew']:<20}{row['size']:>6.1%}{row['sieve']:>9.1%}{row['lru']:>9.1%}")
+
+
+if __name__ == "__main__":
+    main("--quick" in sys.argv[1:] or bool(os.environ.get("QUICK")))
