@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def _samovar(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_version_and_help() -> None:
+    assert version("samovar") == __version__
     assert _samovar("--version").stdout == f"samovar {__version__}\n"
     assert all(name in _samovar("--help").stdout for name in cli.COMMANDS)
 
