@@ -1,15 +1,16 @@
 """What goes over the pipes: requests, answers, errors, byte for byte."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from samovar import codec
-from samovar.companion import Companion
+from samovar.companion import Companion, supervisor
 from samovar.fault import Fault
-from tests.companion.conftest import Start, context
+from tests.companion.conftest import PRELUDE, Start, context
 
 ECHO_LINE = """
 while True:
@@ -56,9 +57,10 @@ def test_the_documented_request_is_what_is_sent(start: Start, monkeypatch: pytes
     documented = page.split('```json\n{"event"', 1)[1].split("\n", 1)[0]
     told = json.loads('{"event"' + documented)
     monkeypatch.setenv("_X_AMZN_TRACE_ID", told["context"]["traceId"])
-    invocation = context(_epoch_deadline_time_in_ms=told["context"]["deadlineMs"], tenant_id=None)
+    invocation = context(tenant_id=None)
     line = start(ECHO_LINE).call(told["event"], invocation)
-    assert line == ' {"event"' + documented + "\n"
+    now = str(invocation._epoch_deadline_time_in_ms)
+    assert line == ' {"event"' + documented.replace(str(told["context"]["deadlineMs"]), now) + "\n"
 
 
 def test_without_a_context_its_members_are_empty(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +224,27 @@ def test_values_that_json_lacks_are_refused_before_anything_is_sent(start: Start
     with pytest.raises(TypeError):
         companion.call(object())
     assert companion.call(1) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [("./main", []), ("./main --fast  x", ["--fast", "x"]), ("""'./main' "a b" c\\ d ''""", ["a b", "c d", ""])],
+)
+def test_exec_runs_a_command_in_the_functions_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, args: list[str]
+) -> None:
+    (tmp_path / "main").write_text(
+        f"#!{sys.executable} -S\n{PRELUDE}while True: ask(); answer([sys.argv[1:], os.getcwd(), os.getpid()])"
+    )
+    (tmp_path / "main").chmod(0o755)
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("LAMBDA_TASK_ROOT", str(tmp_path))
+    monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "2")
+    call = supervisor.adapter(command)
+    answers = [codec.loads(call(b"1", context())) for _ in range(4)]
+    call.__self__.close()  # type: ignore[attr-defined]
+    assert [answer[:2] for answer in answers] == [[args, str(tmp_path)]] * 4
+    assert len({answer[2] for answer in answers}) == 2
 
 
 @pytest.mark.parametrize("args", [[], "./main"])
