@@ -13,7 +13,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: setup demo test lint format lock bench bench-containers layer clean
+.PHONY: setup demo test lint format lock bench bench-containers layer sam clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -61,7 +61,16 @@ bench-containers: setup
 	$(BIN)/python -m bench.containers $(ARGS)
 
 layer: setup
-	$(MAKE) -f layer.zip.mk
+	@$(MAKE) --no-print-directory -f layer.zip.mk
+
+# The SAM CLI, apart: it pins what others need newer.
+sam: .venv-sam/.done
+
+.venv-sam/.done: requirements/sam.txt
+	@echo '== the SAM CLI in .venv-sam, each file checked against its hash'
+	@$(PYTHON) -m venv .venv-sam
+	@.venv-sam/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements/sam.txt
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .venv-sam build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,85 @@
+"""The SAM template with the real SAM CLI, without credentials: it is valid, it builds, and what it built runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.container import engine
+from tests.container.engine import ROOT, Environment
+
+EVENT = {"requestContext": {"http": {"method": "GET", "path": "/greeting"}}}
+
+
+def sam(*arguments: str, **variables: str) -> str:
+    """What `sam …` says in deploy/, where it must succeed; the CLI is installed first where it is not."""
+    subprocess.run(["make", "--silent", "sam"], cwd=ROOT, check=True)
+    hidden = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
+    nowhere = {
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    environment = hidden | nowhere | {"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-west-1"} | variables
+    command: list[Any] = [ROOT / ".venv-sam" / "bin" / "sam", *arguments]
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, cwd=ROOT / "deploy", env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def built(
+    client: Any,
+    samovar_image: Callable[[str], str],
+    prefix: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """What `sam build` makes of the template, with Debian's Python 3.11 for the layer that carries one."""
+    client.images.get(samovar_image("3.11")).tag("samovar")
+    target = tmp_path_factory.mktemp("sam")
+    variables = {"PYTHON_VERSION": "3.11", "BASE": "debian12", "PYTHON_PREFIX": str(prefix("3.11"))}
+    variables["BYTECODE_IMAGE"] = engine.BASES["3.11"][0]
+    said = sam("build", "--build-dir", str(target), "--parameter-overrides", "Runtime=python3.11", **variables)
+    assert "Build Succeeded" in said
+    return target
+
+
+def mounts(built: Path, function: str, layer: str, emulator: str) -> dict[str, str]:
+    return {
+        str(built / function): "/var/task",
+        str(built / layer): "/opt",
+        emulator: "/usr/local/bin/aws-lambda-rie",
+    }
+
+
+def test_the_template_is_valid() -> None:
+    assert "is a valid SAM Template" in sam("validate", "--lint")
+
+
+def test_the_managed_function_runs(
+    client: Any, built: Path, emulator: str, official_image: Callable[[str], str]
+) -> None:
+    parts = mounts(built, "ManagedFunction", "SamovarLayer", emulator)
+    wrapper = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/samovar-exec"}
+    with Environment(client, official_image("3.11"), ["app.handler"], mounts=parts, env=wrapper) as environment:
+        assert environment.invoke(EVENT)["body"] == "Hello from Samovar"
+
+
+def test_the_os_only_function_runs(client: Any, built: Path, emulator: str) -> None:
+    parts = mounts(built, "OsOnlyFunction", "SamovarBundleLayer", emulator)
+    variables = {"LAMBDA_TASK_ROOT": "/var/task", "_HANDLER": "app.handler"}
+    command = ["/usr/local/bin/aws-lambda-rie"]
+    with Environment(client, engine.OS_ONLY, entrypoint=command, mounts=parts, env=variables) as environment:
+        assert environment.invoke(EVENT)["body"] == "Hello from Samovar"
+
+
+def test_the_image_function_runs(client: Any, built: Path) -> None:
+    with Environment(client, "imagefunction:latest") as environment:
+        assert environment.invoke(EVENT)["body"] == "Hello from Samovar"
