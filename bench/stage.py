@@ -3,7 +3,7 @@
 A copy of this interpreter's standard library and of the installed distributions that the runtimes need, nothing else:
 no .pth file, no virtual environment whose configuration `site` would read. Every runtime is started by the same
 binary in the same folder with the same variables. Samovar lies beside it as the layer has it (bootstrap, samovar/lib,
-bytecode with unchecked hashes) and is installed in site-packages too, for `python -m samovar`.
+bytecode with unchecked hashes, the cold path in one file) and in site-packages too, for `python -m samovar`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import sysconfig
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from samovar.local import cold
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = (
@@ -92,6 +94,7 @@ def stage(folder: Path | None = None) -> Stage:
     _package(library / "site-packages" / "samovar", py_compile.PycInvalidationMode.TIMESTAMP)
     layer = folder / "opt"
     _package(layer / "samovar" / "lib" / "samovar", py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    cold.build(layer / "samovar" / "lib")
     bootstrap = layer / "bootstrap"
     shutil.copy2(CHECKOUT / "bootstrap", bootstrap)
     for name in ("handlers", "peers"):
