@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +121,8 @@ def test_killed_between_events_no_event_is_lost(obey: Start) -> None:
     rie = obey()
     first = rie.invoke("").json()
     os.kill(first, signal.SIGKILL)
+    while first in rie.pids:
+        time.sleep(0.01)
     second = rie.invoke("").json()
     assert first != second
     assert rie.pids[1:] == [second]
@@ -175,5 +178,9 @@ def test_in_json_mode_each_line_is_a_record(obey: Start) -> None:
 def test_at_shutdown_the_program_gets_sigterm(obey: Start) -> None:
     rie = obey()
     rie.invoke("")
-    rie.stop()  # the emulator's own SIGTERM, its SHUTDOWN phase
+    runtime = rie.pid
+    assert runtime is not None
+    os.kill(runtime, signal.SIGTERM)
+    while rie.pid == runtime:
+        time.sleep(0.01)
     assert "bye" in rie.log().lines

@@ -269,12 +269,11 @@ class Process:
                 pass
 
     def end(self, grace: float = 0.0) -> None:
-        """Ends the child and what it has started: its input closes, and SIGKILL comes after grace seconds. What it
-        still logs is taken in.
+        """Ends the child and what it has started, by SIGKILL when grace seconds have passed. What it still logs is
+        taken in.
         """
         if self.status is not None:
             return
-        posix.close(self._in)
         self._wait(grace)
         self.signal(_SIGKILL)
         try:
@@ -286,7 +285,7 @@ class Process:
                 break
         if self._log_line:
             self._log(self._log_line + b"\n")
-        for fd in (self._out, self._err, self._pidfd):
+        for fd in (self._in, self._out, self._err, self._pidfd):
             if fd >= 0:
                 posix.close(fd)
 

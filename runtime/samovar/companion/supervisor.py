@@ -137,7 +137,7 @@ class Companion:
             self._free.put(worker)
 
     def close(self) -> None:
-        """Ends the program: SIGTERM, its input closes, and SIGKILL after 0.3 seconds. A call in flight fails."""
+        """Ends the program: SIGTERM, and SIGKILL after 0.3 seconds. A call in flight fails."""
         if self._closed or posix.getpid() != self._owner:
             return
         self._closed = True
@@ -207,7 +207,7 @@ class _Worker:
             self._process.signal(_SIGKILL)
 
     def end(self, grace: float = 0.0) -> None:
-        """Closes the process's input, and kills it after grace seconds."""
+        """Kills the process after grace seconds, unless it has ended by then."""
         process, self._process = self._process, None
         if process is not None:
             process.end(grace)
