@@ -103,9 +103,9 @@ def _wrap(
     def unhashable(error: TypeError, at: "Any") -> TypeError:
         try:
             hash(at)
-        except TypeError:
+        except TypeError as why:
             what = "an argument" if key is None else "key= gave a key"
-            return TypeError(f"{name}: {what} that cannot be hashed ({error}): give cached a key= that makes one")
+            return TypeError(f"{name}: {what} that cannot be hashed ({why}): give cached a key= that makes one")
         return error
 
     # Both ways what is found is given back at once. What is not is loaded by another function, because a lambda in this
@@ -143,7 +143,9 @@ def _wrap(
         """Forgets the value for these arguments; whether there was one. For a method the instance is the first."""
         return cache.delete(make_key(args, kwargs))
 
-    for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__type_params__"):
+    # On Python 3.14 annotations are made when asked for, and what they name may not be there yet.
+    annotations = "__annotate__" if hasattr(f, "__annotate__") else "__annotations__"
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__", annotations, "__type_params__"):
         if hasattr(f, attribute):
             setattr(wrapper, attribute, getattr(f, attribute))
     wrapper.__dict__.update(getattr(f, "__dict__", {}))
