@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from samovar import cache as cache
+    from samovar.cache import _default as cache  # the package acts as its default cache
     from samovar.cache.decorator import cached as cached
     from samovar.companion import Companion as Companion
     from samovar.hooks import defer as defer

@@ -24,7 +24,7 @@ TTL = 0.2  # s
 EVENTS = [("fresh", 0), ("stale", TTL), ("sent as soon as that was answered", 0), ("fresh", 0)]  # and idle before, s
 
 
-def countries(folder: Path) -> Mapping[str, str]:
+def countries(folder: Path) -> dict[str, str]:
     """Makes the database of country_codes.py there; its environment variables."""
     country_db.build(folder / "country.db")
     return {"COUNTRY_DB": str(folder / "country.db")}
@@ -76,14 +76,14 @@ def _behind_the_response(root: Path, folder: Path) -> Iterator[str]:
         )
         try:
             api.wait(lambda requests: len(requests) == 1)  # the first /next
-            sent = []
+            sent: list[int] = []
             for number, (_, idle) in enumerate(EVENTS, 1):
                 if idle:
                     api.wait(lambda requests: requests[-1].call == NEXT)
                     time.sleep(idle)
                 sent.append(time.perf_counter_ns())
                 api.push(invocation({"amount": 1}, request_id=f"00000000-0000-4000-8000-{number:012}"))
-                api.wait(lambda requests, answers=number: sum(each.call != NEXT for each in requests) == answers)
+                api.wait(lambda requests: sum(each.call != NEXT for each in requests) == len(sent))
             api.wait(lambda requests: requests[-1].call == NEXT)
             polled = [request.at for request in api.requests if request.call == NEXT]
             for (what, _), begun, answer, free in zip(EVENTS, sent, api.posted(), polled[1:], strict=True):
