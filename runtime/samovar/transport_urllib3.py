@@ -42,7 +42,9 @@ class Urllib3Transport:
         try:
             response = self._pool.request(method, path, body=body, headers=wire_headers)  # type: ignore[arg-type]
         except ProtocolError as exc:
-            again = body is None and self._answered and "closed" in str(exc).lower()
+            # "Connection aborted.": no answer has begun, so a poll of /next has taken no event.
+            aborted = exc.args[0] == "Connection aborted." and isinstance(exc.args[-1], ConnectionError)
+            again = body is None and self._answered and aborted
             self._answered = False
             if not again:
                 raise WireError(str(exc)) from None

@@ -1,0 +1,379 @@
+"""A scripted Runtime API on loopback: what a test or a benchmark puts in front of a runtime process.
+
+The script is a queue of answers to GET /invocation/next; every other call has a default answer which can be
+overridden. Every request is recorded as it came. Sockets are raw so that each byte on the wire, and each boundary
+between two sends, is the test's to choose: an `Answer` can be cut short, split, held back, chunked, or not HTTP at all.
+When the script is exhausted /next stays open, as on Lambda, until something is pushed or the server closes.
+
+It must not know which runtime talks to it: the official client and ours get the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Literal
+
+RUNTIME = "/2018-06-01/runtime"
+NEXT = f"GET {RUNTIME}/invocation/next"
+EXTENSION = "/2020-01-01/extension"
+
+RESPONSE_LIMIT = 6_291_556  # bytes; above it the RIE answers 413 and then refuses a following /error with 403
+
+ARN = "arn:aws:lambda:eu-west-1:123456789012:function:contract"
+TRACE_ID = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+
+_REASONS = {
+    200: "OK",
+    202: "Accepted",
+    400: "Bad Request",
+    403: "Forbidden",
+    413: "Payload Too Large",
+    500: "Server Error",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it came over the wire. `at` is time.perf_counter_ns() when its last byte had been read."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    connection: int
+    at: int
+    chunks: tuple[int, ...] = ()
+    trailers: tuple[tuple[str, str], ...] = ()
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name in any case, None where it was not sent."""
+        name = name.lower()
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+    @property
+    def call(self) -> str:
+        """The call as scripts name it, ID for the request id: `POST /2018-06-01/runtime/invocation/ID/response`."""
+        parts = self.path.split("/")
+        if self.path.startswith(f"{RUNTIME}/invocation/") and len(parts) > 5:
+            parts[4:-1] = ["ID"]
+        return f"{self.method} {'/'.join(parts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer and how it goes onto the wire; the defaults are one well-formed answer in one send."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    raw: bytes | None = None
+    """Send exactly these bytes in place of an HTTP answer."""
+    chunk: int = 0
+    """Bytes a chunk with Transfer-Encoding: chunked; 0 sends Content-Length."""
+    piece: int = 0
+    """Bytes a send; 0 sends all at once."""
+    cut: int | None = None
+    """Send only the first so many bytes of the whole answer (negative: all but so many), then close the connection."""
+    close: Literal["", "announced", "silent"] = ""
+    """Close the connection after the answer, with `Connection: close` or without a word."""
+    case: Callable[[str], str] = str
+    """Applied to each header name."""
+    hold: threading.Event | None = None
+    """Answer only once this event is set."""
+
+    def wire(self) -> bytes:
+        """The bytes of this answer."""
+        if self.raw is not None:
+            return self.raw
+        head = [f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Whatever')}"]
+        head += [f"{self.case(name)}: {value}" for name, value in self.headers]
+        if self.close == "announced":
+            head.append(f"{self.case('Connection')}: close")
+        if self.chunk:
+            head.append(f"{self.case('Transfer-Encoding')}: chunked")
+            pieces = [self.body[i : i + self.chunk] for i in range(0, len(self.body), self.chunk)]
+            body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        else:
+            head.append(f"{self.case('Content-Length')}: {len(self.body)}")
+            body = self.body
+        # Header values are bytes on the wire: UTF-8 in a header is given decoded as Latin-1.
+        return "\r\n".join((*head, "", "")).encode("latin-1") + body
+
+
+def invocation(
+    event: bytes | object = b"{}",
+    request_id: str = "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+    *,
+    timeout_ms: int = 60_000,
+    content_type: str | None = "application/json",
+    headers: Iterable[tuple[str, str | None]] = (),
+    **wire: Any,
+) -> Answer:
+    """An answer to /next: an event (bytes as they are, anything else as JSON) with the headers Lambda sends.
+
+    `headers` replace or add by name; the value None leaves a header out. `wire` goes to `Answer` as it is.
+    """
+    body = event if isinstance(event, bytes) else json.dumps(event).encode()
+    sent: dict[str, tuple[str, str | None]] = {}
+    defaults: tuple[tuple[str, str | None], ...] = (
+        ("Content-Type", content_type),
+        ("Lambda-Runtime-Aws-Request-Id", request_id),
+        ("Lambda-Runtime-Deadline-Ms", str(time.time_ns() // 1_000_000 + timeout_ms)),
+        ("Lambda-Runtime-Invoked-Function-Arn", ARN),
+        ("Lambda-Runtime-Trace-Id", TRACE_ID),
+    )
+    for name, value in (*defaults, *headers):
+        sent[name.lower()] = name, value
+    kept = tuple((name, value) for name, value in sent.values() if value is not None)
+    return Answer(body, headers=kept, **wire)
+
+
+_ACCEPTED = Answer(b'{"status":"OK"}\n', 202, (("Content-Type", "application/json"),))
+_TOO_LARGE = Answer(
+    b'{"errorType":"RequestEntityTooLarge","errorMessage":"Exceeded maximum allowed payload size"}\n', 413
+)
+_REFUSED = Answer(b'{"errorType":"InvalidStateTransition","errorMessage":"State transition is not allowed"}\n', 403)
+_REGISTERED = Answer(
+    b'{"functionName":"contract","functionVersion":"$LATEST","handler":"app.handler"}',
+    headers=(("Lambda-Extension-Identifier", "3f6b9f3c-5b0c-4bd8-a2f2-2e0f5ce1b8c4"),),
+)
+
+
+class Closed(Exception):
+    """The peer closed the connection, or the server is closing."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    """The reading half of one connection: bytes received and not yet used."""
+
+    sock: socket.socket
+    number: int
+    data: bytearray = field(default_factory=bytearray)
+
+    def more(self) -> None:
+        got = self.sock.recv(65536)
+        if not got:
+            raise Closed
+        self.data += got
+
+    def until(self, mark: bytes) -> bytes:
+        start = 0
+        while (end := self.data.find(mark, start)) < 0:
+            start = max(0, len(self.data) - len(mark) + 1)
+            self.more()
+        taken = bytes(self.data[:end])
+        del self.data[: end + len(mark)]
+        return taken
+
+    def exactly(self, size: int) -> bytes:
+        if len(self.data) >= size:
+            taken = bytes(self.data[:size])
+            del self.data[:size]
+            return taken
+        body = bytearray(size)
+        have = len(self.data)
+        body[:have] = self.data
+        self.data.clear()
+        with memoryview(body) as view:
+            while have < size:
+                got = self.sock.recv_into(view[have:])
+                if not got:
+                    raise Closed
+                have += got
+        return bytes(body)
+
+
+class RuntimeAPI:
+    """A context manager: a Runtime API on a free loopback port, one thread a connection.
+
+    >>> with RuntimeAPI() as api:
+    ...     api.push(invocation({"n": 1}))
+    ...     # start a runtime with AWS_LAMBDA_RUNTIME_API=api.address; then read api.requests
+    """
+
+    def __init__(
+        self,
+        *script: Answer,
+        on_request: Callable[[Request], None] | None = None,
+        on_idle: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_request` is called for each request before it is answered, `on_idle` when /next finds nothing queued.
+
+        Both run in a thread of the server.
+        """
+        self.requests: list[Request] = []
+        self.sent: list[int] = []
+        """time.perf_counter_ns() just before each answer to /next went out."""
+        self.connections = 0
+        self._on_request = on_request
+        self._on_idle = on_idle
+        self._next: SimpleQueue[Answer | None] = SimpleQueue()
+        self._overrides: dict[str, deque[Answer]] = {}
+        self._events: SimpleQueue[Answer | None] = SimpleQueue()
+        self._too_large: set[str] = set()
+        self._changed = threading.Condition()
+        self._open: set[socket.socket] = set()
+        self._closing = False
+        self.push(*script)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+
+    @property
+    def address(self) -> str:
+        """host:port, the value of AWS_LAMBDA_RUNTIME_API."""
+        host, port = self._listener.getsockname()
+        return f"{host}:{port}"
+
+    def push(self, *answers: Answer) -> None:
+        """Queue answers to /next."""
+        for answer in answers:
+            self._next.put(answer)
+
+    def override(self, call: str, *answers: Answer) -> None:
+        """Answer `call` (as `Request.call` names it) with these, one a request; after them the default again."""
+        self._overrides.setdefault(call, deque()).extend(answers)
+
+    def shutdown_event(self) -> None:
+        """Answer the extension's /event/next with SHUTDOWN."""
+        self._events.put(Answer(b'{"eventType":"SHUTDOWN","shutdownReason":"spindown","deadlineMs":0}'))
+
+    def posted(self) -> list[Request]:
+        """The recorded requests which are not a poll of /next."""
+        return [request for request in list(self.requests) if request.call != NEXT]
+
+    def wait(self, done: Callable[[Sequence[Request]], bool], timeout: float = 30.0) -> None:
+        """Return when `done(requests)` holds; TimeoutError after `timeout` seconds."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: done(self.requests), timeout):
+                calls = [request.call for request in self.requests]
+                raise TimeoutError(f"the runtime did not get there within {timeout} s; its calls so far: {calls}")
+
+    def __enter__(self) -> RuntimeAPI:
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the listener and every connection (a runtime in /next sees that), and join the threads."""
+        self._closing = True
+        for _ in range(self.connections + 1):
+            self._next.put(None)
+            self._events.put(None)
+        for sock in (self._listener, *list(self._open)):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # already gone
+        self._listener.close()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._open.add(sock)
+            self.connections += 1
+            thread = threading.Thread(target=self._serve, args=(_Connection(sock, self.connections),), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: _Connection) -> None:
+        sock = connection.sock
+        try:
+            while self._exchange(connection):
+                pass
+        except (Closed, OSError):
+            pass  # the runtime ended or the server closes: both are for the test to judge from the record
+        finally:
+            self._open.discard(sock)
+            sock.close()
+
+    def _read(self, connection: _Connection) -> Request:
+        head = connection.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        method, path, _ = head[0].split(" ", 2)
+        headers = tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:]))
+        lower = {name.lower(): value for name, value in headers}
+        if lower.get("expect", "").lower() == "100-continue":
+            connection.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        chunks: tuple[int, ...] = ()
+        trailers: tuple[tuple[str, str], ...] = ()
+        if lower.get("transfer-encoding", "").lower() == "chunked":
+            pieces = []
+            while size := int(connection.until(b"\r\n").partition(b";")[0], 16):
+                pieces.append(connection.exactly(size + 2)[:-2])
+            ends = []
+            while line := connection.until(b"\r\n").decode("latin-1"):
+                name, _, value = line.partition(":")
+                ends.append((name, value.strip()))
+            trailers = tuple(ends)
+            body = b"".join(pieces)
+            chunks = tuple(map(len, pieces))
+        else:
+            body = connection.exactly(int(lower.get("content-length", 0)))
+        return Request(method, path, headers, body, connection.number, time.perf_counter_ns(), chunks, trailers)
+
+    def _choose(self, request: Request) -> Answer:
+        call = request.call
+        override = self._overrides.get(call)
+        if override:
+            return override.popleft()
+        if call == NEXT:
+            if self._on_idle is not None and self._next.empty():
+                self._on_idle()
+            return self._from(self._next)
+        if call == f"GET {EXTENSION}/event/next":
+            return self._from(self._events)
+        if call == f"POST {EXTENSION}/register":
+            return _REGISTERED
+        if call == f"GET {RUNTIME}/restore/next":
+            return Answer()
+        if call == f"POST {RUNTIME}/invocation/ID/response" and len(request.body) > RESPONSE_LIMIT:
+            self._too_large.add(request.path.rpartition("/")[0])
+            return _TOO_LARGE
+        if call == f"POST {RUNTIME}/invocation/ID/error" and request.path.rpartition("/")[0] in self._too_large:
+            return _REFUSED
+        return _ACCEPTED
+
+    def _from(self, queue: SimpleQueue[Answer | None]) -> Answer:
+        answer = queue.get()
+        if answer is None or self._closing:
+            raise Closed
+        return answer
+
+    def _exchange(self, connection: _Connection) -> bool:
+        """Read one request, answer it; False when the connection is to be closed."""
+        request = self._read(connection)
+        with self._changed:
+            self.requests.append(request)
+            self._changed.notify_all()
+        if self._on_request is not None:
+            self._on_request(request)
+        answer = self._choose(request)
+        if answer.hold is not None:
+            answer.hold.wait()
+        wire = answer.wire()
+        if answer.cut is not None:
+            wire = wire[: answer.cut]
+        if request.call == NEXT:
+            self.sent.append(time.perf_counter_ns())
+        for start in range(0, len(wire), answer.piece or len(wire) or 1):
+            connection.sock.sendall(wire[start : start + answer.piece] if answer.piece else wire)
+        return not answer.close and answer.cut is None and answer.raw is None

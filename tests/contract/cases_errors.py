@@ -1,0 +1,526 @@
+"""A handler that fails: the error posted, the X-Ray cause, the log record, and whether the environment lives on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from tests.contract.harness import Event, Outcome, Run
+from tests.contract.table import Batch, Case, Differing, Solo, app, differing
+
+PRELUDE = """
+import asyncio, collections, dataclasses, decimal, functools, json, math, sys
+
+class Custom(Exception):
+    pass
+
+class WithInit(Exception):
+    def __init__(self, code, **details):
+        super().__init__(f"code {code}")
+        self.details = details
+
+class WithStr(Exception):
+    def __str__(self): return "from __str__"
+
+class StrRaises(Exception):
+    def __str__(self): raise RuntimeError("in __str__")
+
+class StrNotAString(Exception):
+    def __str__(self): return 5
+
+class Renamed(Exception):
+    pass
+Renamed.__name__ = "Other name: é"
+
+class Outer:
+    class Inner(Exception):
+        pass
+
+class errorType(Exception):
+    pass
+
+@dataclasses.dataclass
+class DataError(Exception):
+    code: int = 3
+
+class KeyLike(KeyError):
+    pass
+
+class Metaclassed(type):
+    def __str__(cls): return "metaclass"
+
+class WithMeta(Exception, metaclass=Metaclassed):
+    pass
+
+def level_one(n):
+    return level_two(n)
+
+def level_two(n):
+    return 10 / n
+
+def recurse(n):
+    if n == 0:
+        raise Custom("at the bottom")
+    return recurse(n - 1)
+
+def forever():
+    return forever()
+
+def decorated(f):
+    @functools.wraps(f)
+    def wrapper(*args):
+        return f(*args)
+    return wrapper
+
+@decorated
+def wrapped():
+    raise Custom("wrapped")
+
+def generator():
+    yield 1
+    raise Custom("in generator")
+
+class Manager:
+    def __enter__(self): return self
+    def __exit__(self, *args): raise Custom("in __exit__")
+
+class Descriptor:
+    @property
+    def value(self): raise Custom("in property")
+
+class NoText(Exception):
+    def __init__(self): pass
+
+class BadItems(dict):
+    def items(self): raise Custom("in items")
+
+class BadAsdict:
+    def _asdict(self): raise Custom("in _asdict")
+"""
+
+CASES = (
+    Case("error-builtin", 'raise ValueError("wrong")'),
+    Case("error-no-message", "raise ValueError"),
+    Case("error-empty-message", 'raise ValueError("")'),
+    Case("error-many-args", 'raise ValueError("a", 1)'),
+    Case("error-arg-not-string", "raise ValueError(17)"),
+    Case("error-arg-none", "raise ValueError(None)"),
+    Case("error-key-error", '{}["missing"]'),
+    Case("error-key-error-subclass", 'raise KeyLike("k")'),
+    Case("error-zero-division", "1 / 0"),
+    Case("error-os-error", 'open("/no/such/file")'),
+    Case("error-type-error", "len(5)"),
+    Case("error-attribute", "None.foo"),
+    Case("error-name", "undefined_name"),
+    Case("error-name-suggestion", "lenn(event)"),
+    Case("error-unicode", 'b"\\xff".decode()'),
+    Case("error-assert", 'assert event == 1, "not one"'),
+    Case("error-assert-bare", "assert 0"),
+    Case("error-stop-iteration", 'raise StopIteration("v")'),
+    Case("error-memory", "raise MemoryError()"),
+    Case("error-not-implemented", "raise NotImplementedError"),
+    Case("error-timeout", 'raise TimeoutError("late")'),
+    Case("error-overflow", "math.exp(1000)"),
+    Case("error-json", 'json.loads("{")'),
+    Case("error-decimal", 'decimal.Decimal("x")'),
+    Case("error-custom", 'raise Custom("mine")'),
+    Case("error-custom-init", "raise WithInit(7, a=1)"),
+    Case("error-custom-str", 'raise WithStr("ignored")'),
+    Case("error-str-not-a-string", "raise StrNotAString()"),
+    Case("error-renamed", 'raise Renamed("x")'),
+    Case("error-nested-class", 'raise Outer.Inner("x")'),
+    Case("error-class-called-errorType", 'raise errorType("x")'),
+    Case("error-dataclass", "raise DataError(4)"),
+    Case("error-metaclass", 'raise WithMeta("x")'),
+    Case("error-init-not-called", "raise NoText()"),
+    Case("error-non-ascii", 'raise ValueError("naïve 日本 😀")'),
+    Case("error-newlines", 'raise ValueError("one\\ntwo\\r\\n  three\\n\\n")'),
+    Case("error-tabs-and-spaces", 'raise ValueError("  indented\\n\\tand tabbed")'),
+    Case("error-quotes", "raise ValueError('a \"b\" \\\\ c')"),
+    Case("error-control", 'raise ValueError("\\x00\\x1b[31m\\x7f")'),
+    Case("error-line-separators", 'raise ValueError("a\\u2028b\\u0085c\\x0cd")'),
+    Case("error-looks-like-json", 'raise ValueError(\'{"errorType": "x"}\')'),
+    Case("error-header-injection", 'raise ValueError("a\\r\\nX-Evil: 1\\r\\n\\r\\n")'),
+    Case("error-long-message", 'raise ValueError("x" * 10_000)'),
+    Case("error-chained-from", 'try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    raise Custom("outer") from e'),
+    Case("error-chained-implicit", 'try:\n    1 / 0\nexcept ZeroDivisionError:\n    raise Custom("outer")'),
+    Case("error-chained-suppressed", 'try:\n    1 / 0\nexcept ZeroDivisionError:\n    raise Custom("outer") from None'),
+    Case("error-reraised", "try:\n    1 / 0\nexcept ZeroDivisionError:\n    raise"),
+    Case("error-with-note", 'e = ValueError("x")\ne.add_note("a note")\nraise e'),
+    Case("error-group", 'raise ExceptionGroup("many", [ValueError("a"), TypeError("b")])'),
+    Case("error-group-nested", 'raise ExceptionGroup("outer", [ExceptionGroup("inner", [Custom("c")])])'),
+    Case("error-frames", "level_one(0)"),
+    Case("error-lambda", "(lambda x: x / 0)(1)"),
+    Case("error-comprehension", "[1 / n for n in (1, 0)]"),
+    Case("error-decorated", "wrapped()"),
+    Case("error-generator-frame", "list(generator())"),
+    Case("error-sorted-key", "sorted([1, 2], key=lambda x: x.nope)"),
+    Case("error-map", "list(map(level_two, [1, 0]))"),
+    Case("error-property", "Descriptor().value"),
+    Case("error-exit-manager", "with Manager():\n    1 / 0"),
+    Case("error-finally", "try:\n    1 / 0\nfinally:\n    {}['x']"),
+    Case("error-multi-line-statement", "return max(\n    1,\n    1 / 0,\n)"),
+    Case("error-exec", 'exec("def f():\\n    raise Custom(1)\\nf()", globals())'),
+    Case("error-exec-own-filename", 'exec(compile("1/0", "made/up.py", "exec"))'),
+    Case("error-eval", 'eval("1/0")'),
+    Case("error-exec-called-bootstrap", 'exec(compile("1/0", "/var/task/bootstrap.py", "exec"))'),
+    Case("error-syntax-at-run-time", 'compile("def (", "f.py", "exec")'),
+    Case("error-import-at-run-time", "import no_such_module_anywhere"),
+    Case("error-stdlib-frames", 'json.loads("[1,")'),
+    Case("error-recursion-30", "recurse(30)"),
+    Case("error-recursion-900", "recurse(900)"),
+    Case("error-recursion-limit", "forever()"),
+    Case("error-asyncio", "async def main():\n    raise Custom('in a coroutine')\nasyncio.run(main())"),
+    Case(
+        "error-thread-future",
+        """
+            from concurrent.futures import ThreadPoolExecutor
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(level_two, 0).result()
+        """,
+    ),
+    Case("error-with-traceback-none", "raise Custom('x').with_traceback(None)"),
+    Case("error-raise-class-not-exception", "raise int"),
+    Case("error-no-arguments-taken", "(lambda: 1)(event, context)"),
+    Case("error-in-items", "BadItems(a=1)"),
+    Case("error-in-asdict", "[BadAsdict()]"),
+    Case("error-invocation-then-fine", "'fine'"),
+    Case("error-xray-large", 'raise ValueError("x" * 1_100_000)'),
+    Case("error-xray-just-below", 'raise ValueError("x" * (1024 * 1024 - 2_000))'),
+    Case("error-printed-and-raised", 'print("before")\nraise ValueError("after")'),
+    Case("error-lone-surrogate-message", 'raise ValueError("\\ud800")'),
+    Case("error-stdlib-exception-type", "import subprocess\nsubprocess.run(['/bin/false'], check=True)"),
+    Case("error-undecodable-event", "1", b"nope"),
+)
+
+
+def _reported(name: str, message: str) -> Callable[[Outcome], object]:
+    return lambda outcome: (
+        outcome.exit is None and outcome.value["errorType"] == name and outcome.value["errorMessage"] == message
+    )
+
+
+DIFFER: dict[str, Differing] = {
+    "error-recursion-limit": ("recursion-depth", lambda outcome: outcome.value["errorType"] == "RecursionError"),
+    "error-str-not-a-string": (
+        "exception-without-text",
+        _reported("StrNotAString", "<StrNotAString: its __str__ raised TypeError>"),
+    ),
+}
+# Only the text log has no way to write one.
+DIFFER_TEXT: dict[str, Differing] = {
+    **DIFFER,
+    "error-lone-surrogate-message": ("lone-surrogate-log", _reported("ValueError", "\ud800")),
+}
+
+
+def _variant(prefix: str, cases: Iterable[Case], differ: Mapping[str, Differing]) -> tuple[Case, ...]:
+    return tuple(Case(prefix + case.id, case.source, case.body, **differing(differ.get(case.id))) for case in cases)
+
+
+# Those whose log record could depend on where it goes.
+_LOGGED = tuple(
+    case
+    for case in CASES
+    if case.id.removeprefix("error-")
+    in {
+        "builtin",
+        "no-message",
+        "newlines",
+        "tabs-and-spaces",
+        "control",
+        "non-ascii",
+        "line-separators",
+        "frames",
+        "recursion-30",
+        "exec",
+        "multi-line-statement",
+        "undecodable-event",
+        "lone-surrogate-message",
+        "long-message",
+        "in-items",
+        "printed-and-raised",
+    }
+)
+
+BATCHES = [
+    Batch("error", _variant("", CASES, DIFFER_TEXT), PRELUDE),
+    Batch("error-json", _variant("json-", CASES, DIFFER), PRELUDE, env={"AWS_LAMBDA_LOG_FORMAT": "JSON"}),
+    Batch("error-framed", _variant("framed-", _LOGGED, DIFFER_TEXT), PRELUDE, framed=True),
+    Batch(
+        "error-framed-json",
+        _variant("framed-json-", _LOGGED, DIFFER),
+        PRELUDE,
+        env={"AWS_LAMBDA_LOG_FORMAT": "JSON"},
+        framed=True,
+    ),
+    Batch(
+        "error-managed-runtime",
+        (
+            Case("managed-result-non-ascii", "{'é': '日本 😀'}"),
+            Case("managed-error-non-ascii", 'raise ValueError("naïve 日本 😀")'),
+            Case("managed-error-in-message", 'raise ValueError("é" * 5)'),
+            Case("managed-result-decimal", 'decimal.Decimal("1.10")'),
+        ),
+        PRELUDE,
+        env={"AWS_EXECUTION_ENV": "AWS_Lambda_python3.13"},
+    ),
+]
+
+
+def _too_large(outcomes: list[Outcome]) -> object:
+    """Told to the API twice (the RIE answers 403 to the second), then the same environment takes the next event."""
+    first, second = outcomes[1:]
+    response, error = first.posts
+    return (
+        response.call.endswith("/response")
+        and error.call.endswith("/error")
+        and dict(error.body[1])["errorType"] == "Function.ResponseSizeTooLarge"
+        and b"[ERROR] Function.ResponseSizeTooLarge: Response payload size (629155" in first.stdout
+        and second.value == 2
+    )
+
+
+def fails(statement: str) -> Run:
+    """A handler that runs the statement, with a second event behind it."""
+    return Run(app(f"import os, signal, sys\n\ndef handler(event, context):\n    {statement}\n"), (Event(), Event()))
+
+
+SOLOS = [
+    Solo(
+        "error-str-raises",
+        Run(
+            app("""
+        class StrRaises(Exception):
+            def __str__(self): raise RuntimeError("in __str__")
+
+        def handler(event, context):
+            raise StrRaises()
+    """),
+            (Event(), Event()),
+        ),
+        "exception-without-text",
+        lambda outcomes: all(
+            outcome.value["errorMessage"] == "<StrRaises: its __str__ raised RuntimeError>" for outcome in outcomes[1:]
+        ),
+    ),
+    Solo("exit-int", fails("sys.exit(7)")),
+    Solo("exit-zero", fails("sys.exit(0)")),
+    Solo("exit-none", fails("sys.exit()")),
+    Solo("exit-string", fails("sys.exit('a message')")),
+    Solo("exit-object", fails("sys.exit([1, 2])")),
+    Solo("exit-large", fails("sys.exit(300)")),
+    Solo("exit-negative", fails("sys.exit(-1)")),
+    Solo("exit-true", fails("sys.exit(True)")),
+    Solo("exit-raise-systemexit", fails("raise SystemExit(5)")),
+    Solo("exit-builtin", fails("exit(6)")),
+    Solo("exit-os-_exit", fails("os._exit(9)")),
+    Solo("exit-os-_exit-zero", fails("os._exit(0)")),
+    Solo("exit-printed-before", fails("print('last words'); sys.exit(3)")),
+    Solo(
+        "exit-atexit",
+        Run(
+            app("""
+        import atexit, sys
+        atexit.register(print, "from atexit")
+
+        def handler(event, context):
+            sys.exit(4)
+    """),
+            (Event(),),
+        ),
+    ),
+    Solo("exit-keyboard-interrupt", fails("raise KeyboardInterrupt")),
+    Solo("exit-keyboard-interrupt-message", fails("raise KeyboardInterrupt('stop')")),
+    Solo("exit-generator-exit", fails("raise GeneratorExit('x')")),
+    Solo("exit-base-exception", fails("raise BaseException('x')")),
+    Solo(
+        "exit-base-exception-subclass",
+        Run(
+            app("""
+        class Mine(BaseException):
+            pass
+
+        def handler(event, context):
+            raise Mine("x")
+    """),
+            (Event(), Event()),
+        ),
+    ),
+    Solo("exit-base-exception-group", fails("raise BaseExceptionGroup('g', [KeyboardInterrupt()])")),
+    Solo(
+        "exit-cancelled",
+        Run(
+            app("""
+        import asyncio
+
+        def handler(event, context):
+            raise asyncio.CancelledError()
+    """),
+            (Event(), Event()),
+        ),
+    ),
+    Solo(
+        "exit-on-second-event",
+        Run(
+            app("""
+        import sys
+        seen = []
+
+        def handler(event, context):
+            seen.append(event)
+            if len(seen) == 2:
+                sys.exit(2)
+            return len(seen)
+    """),
+            (Event(), Event(), Event()),
+        ),
+    ),
+    Solo("signal-kill", fails("os.kill(os.getpid(), signal.SIGKILL)")),
+    Solo("signal-term", fails("os.kill(os.getpid(), signal.SIGTERM)")),
+    Solo("signal-segv", fails("os.kill(os.getpid(), signal.SIGSEGV)")),
+    Solo("signal-abort", fails("os.abort()")),
+    Solo("signal-int", fails("os.kill(os.getpid(), signal.SIGINT)")),
+    Solo("signal-hup", fails("os.kill(os.getpid(), signal.SIGHUP)")),
+    Solo("signal-pipe", fails("os.kill(os.getpid(), signal.SIGPIPE)")),
+    Solo(
+        "signal-alarm-handled",
+        fails("signal.signal(signal.SIGALRM, lambda *a: print('alarm')); signal.raise_signal(signal.SIGALRM)"),
+    ),
+    Solo(
+        "signal-handler-raises",
+        fails("signal.signal(signal.SIGUSR1, lambda *a: 1 / 0); signal.raise_signal(signal.SIGUSR1)"),
+    ),
+    Solo(
+        "thread-exception",
+        Run(
+            app("""
+        import threading
+        def handler(event, context):
+            t = threading.Thread(target=lambda: 1 / 0, name="worker")
+            t.start()
+            t.join()
+            return "fine"
+    """),
+            (Event(), Event()),
+        ),
+    ),
+    Solo(
+        "environment-lives-on",
+        Run(
+            app("""
+        seen = []
+
+        def handler(event, context):
+            seen.append(1)
+            if len(seen) % 2:
+                raise ValueError(len(seen))
+            return {1, 2} if len(seen) == 4 else len(seen)
+    """),
+            tuple(Event() for _ in range(6)),
+        ),
+    ),
+    Solo(
+        "frames-of-an-imported-module",
+        Run(
+            {
+                "app.py": "from lib.deep import f\n\ndef handler(event, context):\n    return f(event)\n",
+                "lib/__init__.py": "",
+                "lib/deep.py": "class Deep(Exception):\n    pass\n\n\ndef f(event):\n    raise Deep('from a module')\n",
+            }
+        ),
+    ),
+    Solo(
+        "frames-when-source-is-gone",
+        Run(
+            app("""
+        import os
+
+        def handler(event, context):
+            os.remove(__file__)
+            raise ValueError("no source")
+    """)
+        ),
+    ),
+    Solo(
+        "frames-in-a-file-called-bootstrap",
+        Run(
+            {
+                "app.py": "import pkg.bootstrap\n\ndef handler(event, context):\n    return pkg.bootstrap.f()\n",
+                "pkg/__init__.py": "",
+                "pkg/bootstrap.py": "def f():\n    raise ValueError('mine')\n",
+            }
+        ),
+    ),
+    Solo(
+        "handler-in-a-file-called-bootstrap",
+        Run(
+            {
+                "pkg/__init__.py": "",
+                "pkg/bootstrap.py": "def f(event, context):\n    raise ValueError('mine')\n",
+            },
+            handler="pkg.bootstrap.f",
+        ),
+    ),
+    Solo(
+        "handler-in-a-package-called-samovar-app",
+        Run(
+            {
+                "samovar_app.py": "def handler(event, context):\n    raise ValueError('mine')\n",
+            },
+            handler="samovar_app.handler",
+        ),
+    ),
+    Solo(
+        "result-too-large",
+        Run(
+            app("""
+        seen = []
+
+        def handler(event, context):
+            seen.append(1)
+            return "x" * 6_291_555 if len(seen) == 1 else len(seen)
+    """),
+            (Event(), Event()),
+        ),
+        "response-too-large",
+        _too_large,
+    ),
+    Solo(
+        "result-largest",
+        Run(
+            app("""
+        def handler(event, context):
+            return "x" * 6_291_554
+    """),
+            (Event(), Event()),
+        ),
+    ),
+    Solo(
+        "result-bytes-too-large",
+        Run(
+            app("""
+        seen = []
+
+        def handler(event, context):
+            seen.append(1)
+            return b"x" * 6_291_557 if len(seen) == 1 else len(seen)
+    """),
+            (Event(), Event()),
+        ),
+        "response-too-large",
+        _too_large,
+    ),
+    Solo(
+        "managed-lone-surrogate",
+        Run(
+            app("""
+        def handler(event, context):
+            return "\\ud800"
+    """),
+            (Event(), Event()),
+            env={"AWS_EXECUTION_ENV": "AWS_Lambda_python3.13"},
+        ),
+        "managed-lone-surrogate",
+        lambda outcomes: [outcome.value for outcome in outcomes[1:]] == ["\ud800", "\ud800"],
+    ),
+]

@@ -1,0 +1,34 @@
+"""Runs the process pairs of all selected cases in the background, a few at a time, and hands each case its outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.contract.harness import OFFICIAL, Outcome, Outcomes, Run, execute
+
+_WORKERS = 4  # processes of a pair wait for each other and for disks: a few more than the two cores
+
+
+@pytest.fixture(scope="session")
+def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
+    """The outcomes of a run in a runtime; each pair is executed once in a session, on demand or ahead of it."""
+    futures: dict[tuple[int, str], Future[list[Outcome]]] = {}
+    with ThreadPoolExecutor(_WORKERS) as pool:
+
+        def start(run: Run, runtime: str) -> Future[list[Outcome]]:
+            key = id(run), runtime
+            if key not in futures:
+                futures[key] = pool.submit(execute, run, runtime)
+            return futures[key]
+
+        for item in request.session.items:
+            params = getattr(getattr(item, "callspec", None), "params", {})
+            run, runtime = params.get("run"), params.get("runtime")
+            if isinstance(run, Run) and isinstance(runtime, str):
+                start(run, OFFICIAL)
+                start(run, runtime)
+        yield lambda run, runtime: start(run, runtime).result()
+        pool.shutdown(cancel_futures=True)

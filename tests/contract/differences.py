@@ -1,0 +1,112 @@
+"""Every way in which Samovar is seen to differ from the official client, and why. A case names one or must be the same.
+
+The README's compatibility table has a row for each: a test looks for the title there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Difference(NamedTuple):
+    """A deviation on purpose. `title` and `reason` are the README's words."""
+
+    title: str
+    reason: str
+    by_version: bool = False
+    """Some of its cases differ only with some versions of Python."""
+
+
+DIFFERENCES = {
+    # in every exchange, left out of the comparison by the harness and held by tests of their own
+    "compact-json": Difference(
+        "JSON is written compact and in UTF-8",
+        "Fewer bytes to encode and send: no space after `,` and `:`, no `\\u` escapes but where UTF-8 has no bytes. "
+        "The values are the same",
+    ),
+    "error-type-header": Difference(
+        "`Lambda-Runtime-Function-Error-Type` on invocation errors",
+        "The Runtime API documents it; the official client sends it for INIT errors only",
+    ),
+    "init-content-type": Difference(
+        "`Content-Type: application/json` on `/init/error`",
+        "The body is JSON; the official client sends no content type there",
+    ),
+    "user-agent": Difference("`User-Agent`", "It names the runtime that asks"),
+    "update-warning": Difference(
+        "No warning about managed-runtime updates when INIT fails",
+        "A custom runtime is updated with the function, so the advice would mislead",
+    ),
+    "init-frames": Difference(
+        "Stack traces of INIT begin with the function's own frames",
+        "The official client shows six frames of `importlib` first",
+    ),
+    # in values
+    "richer-results": Difference(
+        "dataclass, datetime, date, time, UUID and Enum are serialised",
+        "The official client answers with Runtime.MarshalError",
+    ),
+    "nan-event": Difference(
+        "NaN and infinities in an event are read",
+        "As Python's `json` does; the official client's simplejson refuses them. "
+        "Lambda lets none through: the Invoke API takes JSON only",
+    ),
+    "json-wording": Difference(
+        "The words after `Unable to unmarshal input:` and `Unable to marshal response:`",
+        "Error type and prefix are the same; "
+        "the rest is Python's own `json` message where it differs from simplejson's",
+        by_version=True,
+    ),
+    # where the official client dies and loses its environment
+    "response-too-large": Difference(
+        "A result over 6,291,556 bytes is reported and the environment lives on",
+        "The official client raises at the API's 413 and exits, which costs a new INIT",
+    ),
+    "missing-content-type": Difference(
+        "An event without a content type is handled",
+        "As JSON; one with an empty content type as bytes. The official client crashes (SIGSEGV)",
+    ),
+    "bad-deadline": Difference(
+        "A deadline that is no number is handled",
+        "An error of that invocation, 0 where it is empty. The official client aborts",
+    ),
+    "exception-without-text": Difference(
+        "An exception whose `__str__` fails is reported",
+        "With a remark in place of its message. The official client exits",
+    ),
+    "lone-surrogate-log": Difference(
+        "A failure whose message has a lone surrogate is reported",
+        "Escaped in the log, as it is in the error JSON. The official client exits when it writes its text log",
+    ),
+    "managed-lone-surrogate": Difference(
+        "A lone surrogate in a result is escaped whatever `AWS_EXECUTION_ENV` says",
+        "With that of Python 3.12 and later the official client exits",
+    ),
+    "exc-info-without-exception": Difference(
+        "`exc_info=True` with no exception is logged as JSON",
+        "The official client's formatter raises AttributeError into the handler",
+    ),
+    "shadowed-stdlib": Difference(
+        "A module of the function may have the name of one that the runtime does not use",
+        "A `json.py` beside the handler keeps the official client from starting",
+    ),
+    # in words only
+    "request-id-refused": Difference(
+        "The message for an answer to `/next` without a usable request id",
+        "One line on stderr that names the call; both exit with 1",
+    ),
+    "recursion-depth": Difference(
+        "How deep a RecursionError is",
+        "There are fewer frames of the runtime below the handler, so it has a few more of its own",
+    ),
+    "log-handler-frames": Difference(
+        "Frames inside the log handler when a record cannot be formatted",
+        "They are the runtime's own, between the caller's and `logging`'s",
+    ),
+    # in the process around the handler
+    "native-stdout": Difference(
+        "`sys.stdout` and `sys.stderr` are Python's own streams, unbuffered",
+        "`write` returns the count and leaving `with sys.stdout` closes it, as everywhere; "
+        "the official client wraps them",
+    ),
+}

@@ -1,0 +1,108 @@
+"""The list of differences is true: each is used and real, and the README's compatibility table tells of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.contract.contracts import CONTRACTS, pair
+from tests.contract.differences import DIFFERENCES
+from tests.contract.harness import CHECKOUT, OFFICIAL, OURS, OURS_URLLIB3, UPDATE_WARNING, Event, Outcome, Outcomes, Run
+from tests.contract.table import app
+
+# Those which the harness leaves out of every comparison, each held by a test below.
+EVERYWHERE = {"compact-json", "error-type-header", "init-content-type", "init-frames", "update-warning", "user-agent"}
+
+WORKS = Run(
+    app("""
+        def handler(event, context):
+            if event == "fail":
+                raise ValueError("é")
+            return {"a": [1, "é"]}
+    """),
+    (Event(b"{}"), Event(b'"fail"')),
+)
+FAILS = Run(app("1 / 0\n"))
+
+BOTH = pytest.mark.parametrize("runtime", [OURS, OURS_URLLIB3])
+
+
+def test_every_difference_is_used_by_a_case() -> None:
+    assert EVERYWHERE | {contract.differs for contract in CONTRACTS if contract.differs} == set(DIFFERENCES)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, difference in DIFFERENCES.items() if difference.by_version))
+def test_a_difference_by_version_is_real_in_this_one(outcomes: Outcomes, name: str) -> None:
+    cases = [contract for contract in CONTRACTS if contract.differs == name]
+    differing = 0
+    for contract in cases:
+        theirs, ours = pair(contract, outcomes(contract.run, OFFICIAL), outcomes(contract.run, OURS))
+        differing += [outcome.seen for outcome in theirs] != [outcome.seen for outcome in ours]
+    assert differing > 0
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_the_readme_lists_the_difference(name: str) -> None:
+    difference = DIFFERENCES[name]
+    row = f"| {difference.title} | {difference.reason} |"
+    assert row in (CHECKOUT / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+def _init(outcomes: list[Outcome]) -> Outcome:
+    (outcome,) = outcomes
+    return outcome
+
+
+@BOTH
+def test_compact_json(outcomes: Outcomes, runtime: str) -> None:
+    assert outcomes(WORKS, OFFICIAL)[1].requests[0].body == b'{"a": [1, "\\u00e9"]}'
+    assert outcomes(WORKS, runtime)[1].requests[0].body == '{"a":[1,"é"]}'.encode()
+
+
+@BOTH
+def test_error_type_header(outcomes: Outcomes, runtime: str) -> None:
+    name = "Lambda-Runtime-Function-Error-Type"
+    assert outcomes(WORKS, OFFICIAL)[2].requests[0].header(name) is None
+    assert outcomes(WORKS, runtime)[2].requests[0].header(name) == "ValueError"
+    assert _init(outcomes(FAILS, OFFICIAL)).requests[0].header(name) == "ZeroDivisionError"
+    assert _init(outcomes(FAILS, runtime)).requests[0].header(name) == "ZeroDivisionError"
+
+
+@BOTH
+def test_init_content_type(outcomes: Outcomes, runtime: str) -> None:
+    assert _init(outcomes(FAILS, OFFICIAL)).requests[0].header("Content-Type") is None
+    assert _init(outcomes(FAILS, runtime)).requests[0].header("Content-Type") == "application/json"
+
+
+@BOTH
+def test_user_agent(outcomes: Outcomes, runtime: str) -> None:
+    theirs, ours = (outcomes(WORKS, which)[1].requests[0].header("User-Agent") or "" for which in (OFFICIAL, runtime))
+    assert theirs.startswith("aws-lambda-python/")
+    assert ours.startswith("samovar/")
+
+
+@BOTH
+def test_update_warning(outcomes: Outcomes, runtime: str) -> None:
+    assert UPDATE_WARNING in _init(outcomes(FAILS, OFFICIAL)).stdout
+    assert UPDATE_WARNING not in _init(outcomes(FAILS, runtime)).stdout
+
+
+@BOTH
+def test_init_frames(outcomes: Outcomes, runtime: str) -> None:
+    theirs, ours = (
+        json.loads(_init(outcomes(FAILS, which)).requests[0].body)["stackTrace"] for which in (OFFICIAL, runtime)
+    )
+    assert "/importlib/__init__.py" in theirs[0]
+    assert "/app.py" in theirs[-1]
+    assert len(ours) == 1
+    assert "/app.py" in ours[0]
+
+
+@BOTH
+def test_no_header_but_the_known_ones(outcomes: Outcomes, runtime: str) -> None:
+    known = {"host", "user-agent", "content-type", "content-length", "accept", "accept-encoding"}
+    result, failure = (outcomes(WORKS, runtime)[index].requests[0] for index in (1, 2))
+    assert {name.lower() for name, _ in result.headers} <= known
+    added = {"lambda-runtime-function-error-type", "lambda-runtime-function-xray-error-cause"}
+    assert added <= {name.lower() for name, _ in failure.headers} <= known | added
