@@ -9,6 +9,7 @@ bytecode with unchecked hashes, the cold path in one file) and in site-packages 
 from __future__ import annotations
 
 import compileall
+import fcntl
 import hashlib
 import os
 import py_compile
@@ -83,6 +84,8 @@ class Stage:
 def stage(folder: Path | None = None) -> Stage:
     """Makes the place, or brings it up to date: the interpreter once, Samovar and the handlers on every call."""
     folder = folder or CHECKOUT / "build" / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    _lock(folder / "lock")
     prefix = folder / "python"
     key = _key()
     stamp = folder / "python.stamp"
@@ -102,6 +105,16 @@ def stage(folder: Path | None = None) -> Stage:
         shutil.copytree(CHECKOUT / "bench" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         _compile(folder / name, py_compile.PycInvalidationMode.TIMESTAMP)
     return Stage(prefix / "bin" / "python3", bootstrap, folder / "handlers", folder / "peers")
+
+
+def _lock(path: Path) -> None:
+    """One benchmark at a time, until this process ends: two would change each other's files and figures."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"bench: another benchmark is running in {path.parent}: waiting for it", file=sys.stderr)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _version() -> str:
@@ -147,15 +160,20 @@ def _interpreter(prefix: Path) -> None:
     site_packages = library / "site-packages"
     site_packages.mkdir()
     for name in filter(_installed, DISTRIBUTIONS):
-        for file in metadata.files(name) or ():
-            source, target = Path(str(file.locate())), site_packages / file
-            if ".." not in file.parts and "__pycache__" not in file.parts and source.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _link(source, target)
+        install(name, site_packages)
     found = subprocess.run([binary, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, env={})
     if found.stdout.strip() != str(prefix):
         raise SystemExit(f"bench: the copy of {base} in {prefix} does not run there: {found.stdout}{found.stderr}")
     _compile(library, py_compile.PycInvalidationMode.TIMESTAMP)
+
+
+def install(name: str, target: Path) -> None:
+    """Copies an installed distribution's files into a folder, without bytecode and scripts."""
+    for file in metadata.files(name) or ():
+        source = Path(str(file.locate()))
+        if ".." not in file.parts and "__pycache__" not in file.parts and source.exists():
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            _link(source, target / file)
 
 
 def _link(source: str | Path, target: str | Path) -> None:
