@@ -113,7 +113,7 @@ def compiler(
                 pass  # not there, or for another machine
     if image:
         user = f"{os.getuid()}:{os.getgid()}"
-        mounts = ["--volume", f"{tree}:{tree}", "--volume", f"{ROOT / 'layer'}:{ROOT / 'layer'}:ro"]
+        mounts = ["--volume", f"{tree}:{tree}", "--volume", f"{ROOT}:{ROOT}:ro"]
         command = ["docker", "run", "--rm", "--network=none", "--user", user, "--env", "PYTHONHASHSEED=0"]
         return [*command, *mounts, image, f"python{version}"]
     raise SystemExit(

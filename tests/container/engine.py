@@ -33,6 +33,7 @@ BASES = {
 }
 # One vCPU at 1,769 MB: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 VCPU_MB = 1769
+PERIOD_US = 20_000  # the engine's own 100 ms would round a short start up to whole periods
 
 
 class NoEngine(Exception):
@@ -175,7 +176,8 @@ class Environment:
             user=user,
             mem_limit=f"{memory}m",
             memswap_limit=f"{memory}m",
-            nano_cpus=int(cpus * 1e9) if cpus else None,
+            cpu_period=PERIOD_US if cpus else None,
+            cpu_quota=max(1000, round(PERIOD_US * cpus)) if cpus else None,
             ports={"8080/tcp": ("127.0.0.1", None)},
         )
 

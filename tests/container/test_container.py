@@ -116,6 +116,7 @@ def test_nothing_of_ours_is_compiled_at_start(environment: Environment) -> None:
     answer = environment.invoke({"do": "uncompiled"})
     assert "samovar.loop" in answer["ours"]
     assert answer["uncompiled"] == []
+    assert answer["cold_path_fits"] is True
 
 
 def test_what_the_function_and_other_layers_bring_comes_before_ours(fresh: Start, kind: str, tmp_path: Path) -> None:

@@ -79,10 +79,17 @@ def mapped(event):
 
 def uncompiled(event):
     """Samovar's modules, by now loaded, whose bytecode was not shipped."""
+    import importlib.util
 
     ours = [m for name, m in sorted(sys.modules.items()) if name.partition(".")[0] in ("samovar", "orjson", "urllib3")]
     origins = [m.__spec__.cached for m in ours if m.__spec__.cached]
-    return {"ours": [m.__name__ for m in ours], "uncompiled": [path for path in origins if not os.path.exists(path)]}
+    with open(f"/opt/samovar/lib/samovar/cold.{sys.implementation.cache_tag}.bin", "rb") as file:
+        cold = file.read().startswith(importlib.util.MAGIC_NUMBER)
+    return {
+        "cold_path_fits": cold,
+        "ours": [m.__name__ for m in ours],
+        "uncompiled": [path for path in origins if not os.path.exists(path)],
+    }
 
 
 @samovar.on_shutdown
