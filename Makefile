@@ -13,7 +13,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: setup demo test lint format lock bench bench-containers layer sam clean
+.PHONY: setup demo test lint format lock bench bench-containers layer image sam clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -62,6 +62,11 @@ bench-containers: setup
 
 layer: setup
 	@$(MAKE) --no-print-directory -f layer.zip.mk
+
+# The container image, on BASE_IMAGE=… where the Dockerfile's public default is not to be used; its size is printed.
+image:
+	docker build --target python --tag samovar $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
+	@docker image inspect --format 'samovar: {{.Size}} bytes' samovar
 
 # The SAM CLI, apart: it pins what others need newer.
 sam: .venv-sam/.done
