@@ -78,7 +78,8 @@ class Verdict:
         return self.ratio <= self.limit
 
     def __str__(self) -> str:
-        return f"{self.ratio:.2f} ≤ {self.limit:.2f} × {self.against}: {'met' if self.met else 'MISSED'}"
+        sign, word = ("≤", "met") if self.met else (">", "MISSED")
+        return f"{self.ratio:.2f} {sign} {self.limit:.2f} × {self.against}: {word}"
 
 
 def verdicts(metric: Metric, results: Summaries, row: str) -> list[Verdict]:
@@ -120,7 +121,7 @@ def markdown(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summar
         measured = results.get(metric.key)
         if measured:
             held = "; ".join(
-                f"{verdict.ratio:.2f} ≤ {verdict.limit:.2f} × {verdict.against} {'✔' if verdict.met else '**missed**'}"
+                f"{verdict}".replace("MISSED", "**missed**").replace(": met", " ✔")
                 for verdict in verdicts(metric, results, row)
             )
             cells = [_cell(metric, measured, name) for name in shown]

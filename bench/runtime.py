@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,10 +117,9 @@ def _described(results: report.Summaries) -> dict[str, object]:
 class Bench:
     """One run: the place, how rows are started, what has been measured so far."""
 
-    def __init__(self, place: Stage, rows: Sequence[str], quick: bool) -> None:
+    def __init__(self, place: Stage, rows: Sequence[str]) -> None:
         self.place = place
         self.rows = rows
-        self.quick = quick
         self.samples: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self._cores = sorted(os.sched_getaffinity(0))
         self._payloads = {name: events.make(size) for name, size in _SIZES.items()}
@@ -347,17 +346,16 @@ PARTS = {
 }
 
 
-def measure(bench: Bench, parts: Sequence[str], progress: report.Progress, notes: list[str]) -> None:
-    """Runs the parts; each round visits every row, beginning with another one each time."""
+def measure(bench: Bench, rounds: Mapping[str, int], progress: report.Progress, notes: list[str]) -> None:
+    """Runs the parts, each so many rounds; a round visits every row, beginning with another one each time."""
     bench.pin()
     gc.collect()
     gc.disable()  # the benchmark's own collector is not to be measured
-    for name in parts:
+    for name, count in rounds.items():
         part = PARTS[name]
         rows = [row for row in part.rows if row in bench.rows]
-        rounds = part.quick if bench.quick else part.full
-        for number in range(rounds):
-            for row in (*rows[number % len(rows) :], *rows[: number % len(rows)]) if rows else ():
+        for number in range(count if rows else 0):
+            for row in (*rows[number % len(rows) :], *rows[: number % len(rows)]):
                 try:
                     part.turn(bench, row)
                 except quota.NoQuota as exc:
@@ -377,6 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", help=f"parts, by commas: {', '.join(PARTS)}")
     parser.add_argument("--rows", help=f"rows, by commas: {', '.join(ROWS)}")
+    parser.add_argument("--rounds", type=int, help="so many rounds of each part")
     parser.add_argument(
         "--out",
         type=Path,
@@ -389,18 +388,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out or (None if options.only or options.rows else RESULTS)
 
     print("bench: preparing the interpreter in build/bench", file=sys.stderr)
-    bench = Bench(stage(), rows, options.quick)
+    bench = Bench(stage(), rows)
     notes: list[str] = []
-    total = sum(
-        PARTS[name].cost
-        * (PARTS[name].quick if options.quick else PARTS[name].full)
-        * len([row for row in PARTS[name].rows if row in rows])
-        for name in parts
-    )
-    progress = report.Progress(total)
+    rounds = {name: options.rounds or (PARTS[name].quick if options.quick else PARTS[name].full) for name in parts}
+    turns = {name: count * len([row for row in PARTS[name].rows if row in rows]) for name, count in rounds.items()}
+    progress = report.Progress(sum(PARTS[name].cost * count for name, count in turns.items()))
     began = time.monotonic()
     try:
-        measure(bench, parts, progress, notes)
+        measure(bench, rounds, progress, notes)
     finally:
         progress.close()
         bench.launcher.close()
