@@ -65,9 +65,9 @@ _seen = 0
 def loads(data: "bytes | bytearray | memoryview") -> "Any":
     """The value of a JSON document in UTF-8.
 
-    Integers of any size are exact; NaN, Infinity, lone surrogates and a byte order mark are accepted, as by the
-    official client. Raises ValueError (UnicodeDecodeError, json.JSONDecodeError) where it is not JSON. A bytearray may
-    be emptied: it is given away, so that a large document is not in memory twice.
+    Integers of any size are exact; lone surrogates and a byte order mark are accepted, as by the official client, NaN
+    and Infinity as by Python's json. Raises ValueError (UnicodeDecodeError, json.JSONDecodeError) where it is not JSON.
+    A bytearray may be emptied: it is given away, so that a large document is not in memory twice.
     """
     global _seen
     size = len(data)
