@@ -122,7 +122,7 @@ class Bench:
         self.rows = rows
         self.samples: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self._cores = sorted(os.sched_getaffinity(0))
-        self._payloads = {name: events.make(size) for name, size in _SIZES.items()}
+        self._payloads: dict[str, bytes] = {}
         self.launcher = self.new_launcher()
 
     def new_launcher(self, group: Path | None = None) -> api.Launcher:
@@ -159,7 +159,12 @@ class Bench:
 
     def event(self, size: str) -> bytes:
         """A whole answer to /next with an event of that size, its deadline ahead."""
-        return api.event(self._payloads[size])
+        return api.event(self._payload(size))
+
+    def _payload(self, size: str) -> bytes:
+        if size not in self._payloads:
+            self._payloads[size] = events.make(_SIZES[size])
+        return self._payloads[size]
 
     def add(self, metric: str, row: str, *values: float) -> None:
         self.samples[metric][row].extend(values)
@@ -167,7 +172,7 @@ class Bench:
     def check_echo(self, runtime: api.Runtime, size: str) -> None:
         """Raises unless the event comes back: what answers something else is not compared."""
         runtime.invoke(self.event(size), keep=True)
-        if json.loads(runtime.response()) != json.loads(self._payloads[size]):
+        if json.loads(runtime.response()) != json.loads(self._payload(size)):
             raise api.RuntimeDied(f"the echo of {size} is not its event: {runtime.response()[:200]!r}")
 
 
