@@ -228,6 +228,23 @@ def test_a_connection_closed_between_requests_is_opened_again() -> None:
         assert client.request("POST", "/3", {}, b"body")[0] == 200
 
 
+def test_a_connection_closed_with_the_post_on_its_way_loses_nothing() -> None:
+    taken = []
+
+    def close_on_arrival(peer: socket.socket) -> None:
+        once(peer)
+        peer.recv(1, socket.MSG_PEEK)
+
+    def take(peer: socket.socket) -> None:
+        taken.append(read_request(peer))
+        peer.sendall(ANSWER)
+
+    with server(close_on_arrival, take) as client:
+        client.request("GET", "/1", {}, None)
+        assert client.request("POST", "/2", {}, b"result")[0] == 200
+    assert [request[-6:] for request in taken] == [b"result"]
+
+
 def wait_for_close(client: Connection) -> None:
     assert client._sock is not None
     assert client._sock.recv(1, socket.MSG_PEEK) == b""

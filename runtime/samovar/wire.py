@@ -90,17 +90,16 @@ def parse_length(headers: "dict[str, str]") -> "int | None":
 
 
 def _refused(sock: socket) -> bool:
-    """Whether what was sent met a socket already closed by the server, which then cannot have read it.
+    """Whether the server closed its socket before it had read all of what was sent.
 
-    Only data that reaches a closed socket is answered by a reset, and a reset after the server's end of stream is
-    EPIPE; it may come a moment after that end has been read.
+    Only then is there a reset: on data that reaches a closed socket, or on a close with data unread. After the server's
+    end of stream it is EPIPE and may come a moment after that end has been read, which it follows.
     """
-    from errno import EPIPE
     from time import sleep
 
     for _ in range(20):
-        if error := sock.getsockopt(SOL_SOCKET, SO_ERROR):
-            return error == EPIPE
+        if sock.getsockopt(SOL_SOCKET, SO_ERROR):
+            return True
         sleep(0.001)
     return False
 
@@ -197,7 +196,7 @@ class Connection:
             got = sock.recv_into(self._buffer)
         except OSError as exc:
             failure = str(exc)
-            unread = unread or isinstance(exc, BrokenPipeError)
+            unread = unread or isinstance(exc, (BrokenPipeError, ConnectionResetError))
         if not got:
             # Closed between requests: asked again, once. A POST only where it cannot have been taken.
             again = not self._fresh and (body is None or unread or _refused(sock))
