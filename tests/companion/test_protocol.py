@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from samovar import codec
-from samovar.companion import Companion, supervisor
+from samovar.companion import Companion, process, supervisor
 from samovar.fault import Fault
 from tests.companion.conftest import PRELUDE, Start, context
 
@@ -61,6 +61,20 @@ def test_the_documented_request_is_what_is_sent(start: Start, monkeypatch: pytes
     line = start(ECHO_LINE).call(told["event"], invocation)
     now = str(invocation._epoch_deadline_time_in_ms)
     assert line == ' {"event"' + documented.replace(str(told["context"]["deadlineMs"]), now) + "\n"
+
+
+def test_each_request_has_its_own_context(start: Start) -> None:
+    companion = start(ECHO_LINE)
+    for i in range(3):
+        for tenant in ("100 %d", '"blue"', "\u00e9", None):
+            given = context(tenant_id=tenant, aws_request_id=f"r{i}%b", function_version=str(i))
+            told = json.loads(companion.call(None, given))["context"]
+            assert (told["tenantId"], told["awsRequestId"], told["functionVersion"]) == (
+                tenant or "",
+                f"r{i}%b",
+                str(i),
+            )
+            assert told["invokeid"] == told["awsRequestId"]
 
 
 def test_without_a_context_its_members_are_empty(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,8 +211,16 @@ while True:
         assert len(companion.call_raw(event, context())) == (7 << 20) + 2
 
 
-def test_an_answer_may_come_in_any_two_pieces(start: Start) -> None:
-    # Each piece but the last is followed by a line of log, which is seen in between.
+def test_an_answer_may_come_in_pieces_of_any_size(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    companion = start(ECHO)
+    event = json.dumps({"text": "é" * 10, "empty": [{}]}).encode()
+    for size in range(1, 120):
+        monkeypatch.setattr(process, "_CHUNK", size)
+        assert companion.call_raw(event) == event
+
+
+def test_an_answer_may_come_in_any_two_writes(start: Start) -> None:
+    # Between them is a line of log, which is looked at.
     companion = start(
         """
 while True:

@@ -5,6 +5,7 @@ How a process is run and watched is `process`'s. Knows neither the loop nor the 
 
 import posix
 import sys
+from _json import encode_basestring_ascii as _quote
 from _queue import Empty, SimpleQueue
 from time import monotonic, sleep
 
@@ -286,28 +287,50 @@ def _deadline(context: "Any") -> "float | None":
     return monotonic() + left - min(_MARGIN, left / 2)
 
 
+_VARIES = "\1"  # a character that no name holds, for what differs from invocation to invocation
+_template: "tuple[tuple[object, ...], bytes]" = ((), b"")
+
+
 def _describe(context: "Any") -> bytes:
-    """The context as the protocol has it: lambda_proc's eight members, which are Node's of 2015, and ours."""
+    """The context as the protocol has it: lambda_proc's eight members, which are Node's of 2015, and ours.
+
+    All but four values stay the same while function, version and tenant do; they are encoded once, which takes half a
+    call's time off it.
+    """
+    global _template
     get = context.__dict__.get if hasattr(context, "__dict__") else {}.get
-    request_id = get("aws_request_id") or ""
     version = get("function_version") or ""
-    trace_id = posix.environ.get(b"_X_AMZN_TRACE_ID", b"").decode("utf-8", "surrogateescape")
-    return codec.dumps(
-        {
-            "awsRequestId": request_id,
-            "functionName": get("function_name") or "",
-            "functionVersion": version,
-            "invokeid": request_id,
-            "isDefaultFunctionVersion": version == "$LATEST",
-            "logGroupName": get("log_group_name") or "",
-            "logStreamName": get("log_stream_name") or "",
-            "memoryLimitInMB": get("memory_limit_in_mb") or "",
-            "deadlineMs": get("_epoch_deadline_time_in_ms") or 0,
-            "invokedFunctionArn": get("invoked_function_arn") or "",
-            "traceId": trace_id,
-            "tenantId": get("tenant_id") or "",
-        }
+    function = (
+        get("function_name") or "",
+        version,
+        get("log_group_name") or "",
+        get("log_stream_name") or "",
+        get("memory_limit_in_mb") or "",
+        get("invoked_function_arn") or "",
+        get("tenant_id") or "",
     )
+    known, template = _template
+    if known != function:
+        described = {
+            "awsRequestId": _VARIES,
+            "functionName": function[0],
+            "functionVersion": version,
+            "invokeid": _VARIES,
+            "isDefaultFunctionVersion": version == "$LATEST",
+            "logGroupName": function[2],
+            "logStreamName": function[3],
+            "memoryLimitInMB": function[4],
+            "deadlineMs": _VARIES,
+            "invokedFunctionArn": function[5],
+            "traceId": _VARIES,
+            "tenantId": function[6],
+        }
+        template = codec.dumps(described).replace(b"%", b"%%").replace(codec.dumps(_VARIES), b"%b")
+        _template = function, template
+    request_id = _quote(get("aws_request_id") or "").encode()
+    deadline = b"%d" % (get("_epoch_deadline_time_in_ms") or 0)
+    trace_id = _quote(posix.environ.get(b"_X_AMZN_TRACE_ID", b"").decode("utf-8", "surrogateescape")).encode()
+    return template % (request_id, request_id, deadline, trace_id)
 
 
 def _request(event: bytes, context: bytes) -> bytes:
