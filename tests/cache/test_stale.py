@@ -103,6 +103,17 @@ def test_a_refresh_that_fails_is_logged_and_the_old_value_stays_until_its_time_i
         store.get_or_load("key", source, stale=30)
 
 
+def test_a_refresh_that_fails_is_tried_once_for_each_response(clocks, source, runtime, said):
+    store = clocks.cache(ttl=60)
+    store.get_or_load("key", source, stale=30)
+    clocks.run(60)
+    source.fails = True
+    assert [store.get_or_load("key", source, stale=30) for _ in range(5)] == [1] * 5
+    runtime()
+    assert source.loads == 2
+    assert len(said) == 1
+
+
 def test_by_default_a_failed_load_goes_to_the_caller(clocks, source):
     store = clocks.cache(ttl=60)
     store.get_or_load("key", source)

@@ -1,6 +1,7 @@
 """TTLCache as a user meets it: values, ttls, bounds, counters."""
 
 import gc
+import random
 import tracemalloc
 import weakref
 
@@ -197,6 +198,32 @@ def test_expired_entries_leave_first(clocks):
     store.set("new", 1, ttl=100)
     assert list(store) == ["old", "young", "new"]
     assert (store.stats().evictions, store.stats().expirations) == (0, 1)
+
+
+@pytest.mark.parametrize("again", [lambda store: store.set("a", 2, ttl=60), lambda store: store.touch("a", ttl=60)])
+def test_what_has_got_more_time_does_not_end_when_it_first_would_have(clocks, again):
+    store = clocks.cache()
+    store.set("a", 1, ttl=1)
+    again(store)
+    clocks.run(2)
+    assert store.get("another") is None
+    assert len(store) == 1
+    assert "a" in store
+    assert store.stats().expirations == 0
+
+
+def test_ends_in_any_order_are_found_in_theirs(clocks):
+    """Also when what is void among them has been tidied away many times over."""
+    store = clocks.cache(200)
+    rng = random.Random(4)
+    ends = {}
+    for i in range(5000):
+        key = rng.randrange(100)
+        ends[key] = rng.randrange(1, 1000)
+        store.set(key, i, ttl=ends[key])
+    for second in range(1, 1001):
+        clocks.run(1)
+        assert store.stats().size == sum(end > second for end in ends.values())
 
 
 def test_what_is_stored_again_needs_no_room(clocks):

@@ -36,7 +36,8 @@ PAUSE = 1.0  # s that a tier is left alone after a fault, so that not every load
 
 # Each of these is one round trip, and one step for the server. KEYS: the value, the lock.
 _READ_OR_LOCK = """
-local value = redis.call('get', KEYS[1])
+local value = redis.pcall('get', KEYS[1])
+if type(value) == 'table' then return 2 end
 if value then return value end
 if redis.call('set', KEYS[2], ARGV[1], 'nx', 'px', ARGV[2]) then return 1 end
 return redis.call('get', KEYS[2]) == ARGV[1] and 1 or 0
@@ -48,7 +49,7 @@ if ARGV[3] == '0' then redis.call('set', KEYS[1], ARGV[2]) else redis.call('set'
 return 1
 """
 _UNLOCK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
-_LOCKED, _HELD_BY_ANOTHER = 1, 0
+_LOCKED, _HELD_BY_ANOTHER, _NO_STRING = 1, 0, 2
 _FAULT: "Any" = object()  # in place of an answer
 
 
@@ -56,8 +57,7 @@ class RedisTier:
     """A tier for TTLCache and cached, in a Redis or Valkey server.
 
     url      redis://[[user]:password@]host[:port][/db], rediss:// for TLS, unix:// for a socket
-    ttl      seconds a value lives there; by default what it lives in an environment. A value may be old by the sum of
-             the two
+    ttl      seconds a value lives there; by default what it lives in an environment. It may be old by the sum of both
     codec    an object with dumps and loads; by default JSON. Every value goes through it once, so that a caller gets
              the same whether it was loaded here or found there. pickle is refused: who can write to the server could
              run code here
@@ -65,8 +65,7 @@ class RedisTier:
     timeout  seconds for each answer of the server, and for connecting to it
     lock     seconds that a load may take while other environments wait for it; they load themselves after that
 
-    `hits`, `loads` and `faults` count what was found there, loaded, and failed. Raises ImportError without the redis
-    package.
+    `hits`, `loads`, `faults` count what was found there, loaded, and failed. Raises ImportError without redis.
     """
 
     def __init__(
@@ -100,8 +99,7 @@ class RedisTier:
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            # Once more where the connection is broken, as one is that the server closed while the environment was
-            # frozen.
+            # Once more on a broken connection: the server may have closed it while the environment was frozen.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
             protocol=2,  # no HELLO before the first command
         )
@@ -113,8 +111,7 @@ class RedisTier:
         self.hits = self.loads = self.faults = 0
 
     def fetch(self, key: str, loader: "Callable[[], Any]", ttl: float) -> "Any":
-        """The value in the tier; or what loader() gives, written there for `ttl` seconds unless the tier has its own
-        ttl.
+        """The value in the tier; or what loader() gives, written there for the tier's own ttl, or else `ttl` seconds.
 
         Raises what the loader does.
         """
@@ -161,9 +158,7 @@ class RedisTier:
                 send, answer = steps.throw, error
 
     def delete(self, key: str) -> None:
-        """Takes the value out of the tier; a load of it under way in any environment will not be written. A fault is
-        logged only.
-        """
+        """Takes the value out of the tier; a load of it under way in any environment will not be written."""
         name = self._prefix + key
         self._ask(lambda: self._client.delete(name, name + ":lock"))
 
@@ -194,9 +189,7 @@ class RedisTier:
         return value
 
     def _find(self, names: "tuple[str, str]", token: str) -> "Generator[Step, Any, tuple[bool, Any]]":
-        """(True, the value), or (False, whether the lock is ours) when it is to be loaded. Waits while another loads
-        it.
-        """
+        """(True, the value), or (False, whether the lock is ours) if it is to be loaded. Waits while another loads."""
         if self._broken_at is not None and 0 <= time() - self._broken_at < PAUSE:
             return False, False
         patience = min(self._lock, hooks.remaining() / 2)  # leaves time to load, should the other one fail
@@ -216,6 +209,8 @@ class RedisTier:
                 pause = min(pause * 1.5, 0.1)
                 continue
             try:
+                if answer == _NO_STRING:
+                    raise TypeError("it is not a string")
                 value = self._codec.loads(answer)
             except Exception as error:
                 self.faults += 1
@@ -229,9 +224,7 @@ class RedisTier:
                 return True, value
 
     def _through(self, name: str, value: "Any") -> "tuple[Any, bytes | None]":
-        """The value as it would come out of the tier, and its bytes; as it is, and None, where the codec does not take
-        it.
-        """
+        """The value as it would come out of the tier, and its bytes; as it is, and None, if the codec refuses it."""
         try:
             data = self._codec.dumps(value)
             if isinstance(data, str):

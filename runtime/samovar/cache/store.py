@@ -1,5 +1,4 @@
-"""The TTL cache: a dict of entries, a ring of them in SIEVE's order, a heap of their ends, and one load at a time for a
-key.
+"""The TTL cache: a dict of entries, a ring of them in SIEVE's order, a heap of their ends; one load at a time a key.
 
 Lives in the environment's memory, so it lasts as long as the environment does. Knows clocks, locks and loaders; not the
 decorator, and of the runtime only `hooks.defer` and the log, asked for when first needed. A second tier is anything
@@ -34,9 +33,7 @@ if TYPE_CHECKING:
     OnError = Literal["raise", "stale"]
 
     class Tier(Protocol):
-        """A cache behind this one, shared by environments. It loads what it does not have; of its own it raises
-        nothing.
-        """
+        """A cache behind this one, shared by environments. Loads what it does not have; fails only as loading does."""
 
         def fetch(self, key: str, loader: "Callable[[], Any]", ttl: float) -> Any: ...
         async def fetch_async(self, key: str, loader: "Callable[[], Awaitable[Any]]", ttl: float) -> Any: ...
@@ -99,9 +96,7 @@ class Entry:
 
 
 def default_maxsize() -> int:
-    """64 entries for each MB of the function's memory, so that entries of 1 KB take a sixteenth of it; unless known,
-    for 128 MB.
-    """
+    """64 entries for each MB of the function's memory (if not known, 128): entries of 1 KB take a sixteenth of it."""
     memory = posix.environ.get(b"AWS_LAMBDA_FUNCTION_MEMORY_SIZE", b"")
     return 64 * (int(memory) if memory.isdigit() and int(memory) else 128)
 
@@ -255,8 +250,7 @@ class TTLCache:
     def set(self, key: "Hashable", value: "Any", ttl: float | None = None) -> None:
         """Stores `value` for `ttl` seconds (the cache's own where not given), in place of what was there.
 
-        A load of this key that is under way goes to those who wait for it, and is not stored: this value is the newer
-        one.
+        A load of this key that is under way goes to those who wait for it and is not stored: this value is newer.
         """
         self._put(key, value, self._ttl if ttl is None else check_times(ttl), 0.0, None)
 
@@ -335,9 +329,7 @@ class TTLCache:
         return entry
 
     def _evict(self) -> Entry:
-        """SIEVE (Zhang et al., NSDI 2024): from the hand towards the newer, the first that was not hit since the hand
-        last passed.
-        """
+        """SIEVE (Zhang et al., NSDI 2024): from the hand towards the newer, the first not hit since the hand passed."""
         root = self._root
         entry = self._hand if self._hand is not root else root.newer
         while entry.seen:
@@ -625,9 +617,7 @@ class TTLCache:
             self._refreshing.discard(key)
 
     def _defer_async(self, key: "Hashable", loader: "Callable[[], Awaitable[Any]]", ttl: float, stale: float) -> None:
-        """Queues a refresh that needs an event loop: the caller's own if that is still open after the response, or a
-        new one.
-        """
+        """Queues a refresh that needs an event loop: the caller's own if it is still open by then, or a new one."""
         import asyncio
 
         loop = asyncio.get_running_loop()
