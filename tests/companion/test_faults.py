@@ -151,6 +151,8 @@ def test_a_process_that_ends_with_the_request_unread_loses_no_event(
     def kill_first(self: Process, line: bytes, deadline: float | None) -> bytes:
         if self.pid == pids[-1]:
             os.kill(self.pid, signal.SIGSTOP)
+            while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                pass  # until then it may still be reading
             threading.Timer(0.05, os.kill, (self.pid, signal.SIGKILL)).start()
         return ask(self, line, deadline)
 
