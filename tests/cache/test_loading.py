@@ -118,6 +118,19 @@ def test_other_keys_are_not_held_up():
     assert store.get("slow") is True
 
 
+def test_what_another_thread_stored_after_the_first_look_is_not_loaded_again():
+    class Raced(TTLCache):
+        def get(self, key, default=None):
+            value = super().get(key, default)
+            self.set(key, "stored meanwhile")
+            return value
+
+    store = Raced(ttl=60)
+    assert store.get_or_load("key", lambda: pytest.fail("it is there")) == "stored meanwhile"
+    assert asyncio.run(store.get_or_load_async("other", lambda: pytest.fail("it is there"))) == "stored meanwhile"
+    assert (store.stats().hits, store.stats().misses) == (2, 0)
+
+
 def test_what_is_set_during_a_load_is_the_newer_value():
     store = TTLCache(ttl=60)
 

@@ -99,8 +99,9 @@ class RedisTier:
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            # Once more on a broken connection: the server may have closed it while the environment was frozen.
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            retry=Retry(
+                NoBackoff(), 0
+            ),  # one closed while the environment was frozen is seen, and opened again, anyway
             protocol=2,  # no HELLO before the first command
         )
         self._ttl = ttl
