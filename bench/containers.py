@@ -168,6 +168,7 @@ def cold_start(environment: Environment, runtime: str) -> float:
     with environment:
         if (answer := environment.invoke({})).get("official_client") is not (runtime == PEER):
             raise ValueError(f"{runtime} was to answer, and what came is {answer}:\n{environment.log()}")
+        environment.wait_log("INIT REPORT(")
         duration = rie.parse(*environment.outputs()).inits[0].duration_ms
     if duration is None:
         raise ValueError(f"{runtime}: the emulator reported no INIT")

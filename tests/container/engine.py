@@ -216,8 +216,17 @@ class Environment:
         """What the container has written so far, stdout and stderr."""
         return str(self.container.logs().decode(errors="replace"))
 
+    def wait_log(self, text: str, times: int = 1) -> str:
+        """The log once it holds `text` that often (the engine writes it late). AssertionError after 30 s."""
+        deadline = time.monotonic() + 30
+        while (log := self.log()).count(text) < times:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} is not {times} times in the log:\n{log}")
+            time.sleep(0.02)
+        return log
+
     def outputs(self) -> tuple[str, str]:
-        """The same apart: stdout, stderr."""
+        """The log so far apart: stdout, stderr."""
         both: Iterator[bytes] = (self.container.logs(stdout=out, stderr=not out) for out in (True, False))
         stdout, stderr = (text.decode(errors="replace") for text in both)
         return stdout, stderr

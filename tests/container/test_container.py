@@ -77,9 +77,7 @@ def fresh(start: Start) -> Iterator[Callable[..., Environment]]:
         running.__exit__()
 
 
-def inits(environment: Environment) -> int:
-    """How many INITs the emulator says have succeeded."""
-    return environment.log().count("INIT RTDONE(status: success)")
+SUCCESS = "INIT RTDONE(status: success)"
 
 
 def test_one_init_then_state_is_kept(environment: Environment, kind: str) -> None:
@@ -87,7 +85,7 @@ def test_one_init_then_state_is_kept(environment: Environment, kind: str) -> Non
     assert first["python"] == kind.partition("-")[2]
     assert first["official_client"] is False
     assert (second["calls"], second["pid"]) == (first["calls"] + 1, first["pid"])
-    assert inits(environment) == 1
+    assert environment.wait_log(SUCCESS).count(SUCCESS) == 1
 
 
 def test_arbitrary_user_and_read_only_root(environment: Environment) -> None:
@@ -109,7 +107,7 @@ def test_failing_handler_is_reported_and_costs_no_init(environment: Environment)
     assert "raise ValueError" in failed["stackTrace"][-1]
     after = environment.invoke({"do": "hello"})
     assert (after["pid"], after["calls"]) == (before["pid"], before["calls"] + 2)
-    assert "ValueError: as asked" in environment.log()
+    environment.wait_log("ValueError: as asked")
 
 
 def test_nothing_of_ours_is_compiled_at_start(environment: Environment) -> None:
@@ -147,7 +145,7 @@ def test_sigterm_runs_the_shutdown_hook(fresh: Start) -> None:
     environment = fresh()
     environment.invoke({"do": "hello"})
     environment.stop()
-    assert "goodbye after 1 calls" in environment.log()
+    environment.wait_log("goodbye after 1 calls")
 
 
 def test_out_of_memory_is_reported_and_followed_by_a_new_init(fresh: Start) -> None:
@@ -159,10 +157,10 @@ def test_out_of_memory_is_reported_and_followed_by_a_new_init(fresh: Start) -> N
     after = environment.invoke({"do": "hello"})
     assert after["calls"] == 1
     assert after["pid"] != before["pid"]
-    assert inits(environment) == 2
+    assert environment.wait_log(SUCCESS, 2).count(SUCCESS) == 2
 
 
 def test_smallest_environment(fresh: Start) -> None:
     environment = fresh(memory=128, cpus=128 / engine.VCPU_MB)
     assert [environment.invoke({"do": "hello"})["calls"] for _ in range(3)] == [1, 2, 3]
-    assert inits(environment) == 1
+    assert environment.wait_log(SUCCESS).count(SUCCESS) == 1
