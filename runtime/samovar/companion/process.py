@@ -116,7 +116,7 @@ class Process:
         deadline = monotonic() + seconds
         event = 0
         while not event and (left := deadline - monotonic()) > 0:
-            event = self._look(left * 1000).get(self._in, 0)
+            event = dict(self._look(left * 1000)).get(self._in, 0)
             self._must_be_quiet_and_alive()
         self._poll.unregister(self._in)
         if event & select.POLLERR:
@@ -126,19 +126,19 @@ class Process:
 
     def check(self) -> None:
         """Takes in what has happened since the last answer. Raises Gone when the child has ended or written unasked."""
-        self._look(0)
-        self._must_be_quiet_and_alive()
+        if self._look(0) or self._extra or self._exited:
+            self._must_be_quiet_and_alive()
 
-    def _look(self, milliseconds: float) -> "dict[int, int]":
-        ready = dict(self._poll.poll(milliseconds))
-        for fd in ready:
+    def _look(self, milliseconds: float) -> "list[tuple[int, int]]":
+        events = self._poll.poll(milliseconds)
+        for fd, _ in events:
             if fd == self._err:
                 self._read_log()
             elif fd == self._out:
                 self._extra = (self._extra + self._read())[:_CHUNK]
             elif fd == self._pidfd:
                 self._exited = True
-        return ready
+        return events
 
     def _must_be_quiet_and_alive(self) -> None:
         if self._extra:
@@ -240,7 +240,7 @@ class Process:
         return chunk
 
     def _read_log(self) -> bool:
-        """Whether there was something to take in."""
+        """Takes in a part of it. Whether there may be more."""
         if self._closed_log:
             return False
         try:
@@ -258,7 +258,7 @@ class Process:
         self._log_line = rest
         if end:
             self._log(lines + end)
-        return True
+        return len(chunk) == _CHUNK
 
     def signal(self, number: int) -> None:
         """Sends a signal to the child and to all it has started that is still in its process group."""
