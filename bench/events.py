@@ -1,23 +1,35 @@
-"""JSON events of a given size that look like those of real functions: nested objects, text, numbers, some null."""
+"""JSON events of a given size that look like those of real functions: many small records, or one uploaded file."""
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 
 
-def make(size: int) -> bytes:
-    """A JSON document of exactly `size` bytes, at least 400; the same one every time."""
+def upload(size: int) -> bytes:
+    """What API Gateway makes of an uploaded file: a JSON document of exactly `size` bytes, nearly all of it Base64."""
+    content = base64.b64encode(random.Random(20261122).randbytes(size)).decode()
+    document = {"version": "2.0", "routeKey": "PUT /file", "isBase64Encoded": True, "queryString": None, "body": ""}
+    document["body"] = content[: size - len(_encode(document))]
+    return _encode(document)
+
+
+def records(size: int) -> bytes:
+    """Nested objects, text, numbers, some null: a JSON document of exactly `size` bytes, at least 400.
+
+    The same one every time.
+    """
     dice = random.Random(20261122)
-    records: list[object] = []
-    document = {"version": "2.0", "routeKey": "POST /orders", "isBase64Encoded": False, "records": records, "pad": ""}
+    made: list[object] = []
+    document = {"version": "2.0", "routeKey": "POST /orders", "isBase64Encoded": False, "records": made, "pad": ""}
     total = len(_encode(document))
     while True:
-        record = _record(dice, len(records))
-        total += len(_encode(record)) + bool(records)
+        record = _record(dice, len(made))
+        total += len(_encode(record)) + bool(made)
         if total > size:
             break
-        records.append(record)
+        made.append(record)
     document["pad"] = "x" * (size - len(_encode(document)))
     return _encode(document)
 

@@ -117,7 +117,7 @@ def inside(rounds: int) -> dict[str, object]:
         _MOUNTED, maxlevels=20, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
     )
     importlib.import_module("make_cold").build(opt / "samovar" / "lib")
-    wire = api.event(events.make(1 << 10))
+    wire = api.event(events.records(1 << 10))
     found: dict[str, list[float]] = defaultdict(list)
     launcher = api.Launcher(_MOUNTED / "task")
     try:

@@ -73,12 +73,15 @@ def test_the_table_the_picture_and_the_fragment_say_the_same(results: Path) -> N
 
 @pytest.mark.parametrize("size", [1 << 10, 100 << 10, 1 << 20])
 def test_events_have_their_size_and_every_kind_of_value(size: int) -> None:
-    made = events.make(size)
+    made = events.records(size)
     assert len(made) == size
-    assert made == events.make(size)
+    assert made == events.records(size)
     kinds = {type(value) for record in json.loads(made)["records"] for value in record.values()}
     assert kinds >= {str, int, float, bool, list, dict}
     assert b"null" in made
+    upload = events.upload(size)
+    assert len(upload) == size
+    assert len(json.loads(upload)["body"]) > size * 0.8
 
 
 def test_a_runtime_that_dies_is_shown_with_what_it_said(launcher: api.Launcher) -> None:
