@@ -194,7 +194,7 @@ def test_bodies_of_any_size_both_ways(size: int, chunked: bool) -> None:
         for _ in range(2):
             status, _, body = client.request("POST", "/x", {"A": "b"}, content)
             assert status == 200
-            assert body == content
+            assert bytes(body) == content
     assert seen == [content, content]
 
 

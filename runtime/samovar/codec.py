@@ -12,7 +12,10 @@ from _json import encode_basestring, encode_basestring_ascii, make_encoder, make
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from mmap import mmap
     from typing import Any
+
+    Document = bytes | bytearray | memoryview | mmap
 
 _PAYS = 1 << 20  # bytes through the first engine after which orjson would have been the cheaper one
 _PAYS_SOONER = 1 << 17  # bytes: the same where the function has imported half of what orjson imports
@@ -62,12 +65,13 @@ _option = 0
 _seen = 0
 
 
-def loads(data: "bytes | bytearray | memoryview") -> "Any":
+def loads(data: "Document") -> "Any":
     """The value of a JSON document in UTF-8.
 
     Integers of any size are exact; lone surrogates and a byte order mark are accepted, as by the official client, NaN
     and Infinity as by Python's json. Raises ValueError (UnicodeDecodeError, json.JSONDecodeError) where it is not JSON.
-    A bytearray may be emptied: it is given away, so that a large document is not in memory twice.
+    A bytearray may be emptied and a mapping closed: they are given away, so that a large document is not in memory
+    twice.
     """
     global _seen
     size = len(data)
@@ -82,12 +86,14 @@ def loads(data: "bytes | bytearray | memoryview") -> "Any":
         and not (size >= 19 and _long_number(data))
     ):
         try:
-            return _orjson_loads(data)
+            return _orjson_loads(data if type(data) is bytes else memoryview(data))
         except ValueError:
             pass
     text = str(data, "utf-8")
-    if type(data) is bytearray:
+    if isinstance(data, bytearray):
         data.clear()
+    elif not isinstance(data, (bytes, memoryview)):
+        data.close()
     try:
         value, end = _scan(text, 0)
         if end == len(text) or not text[end:].strip(_WHITESPACE):
@@ -99,7 +105,7 @@ def loads(data: "bytes | bytearray | memoryview") -> "Any":
     return json.loads(text.removeprefix("\ufeff"))
 
 
-def _is_prose(data: "bytes | bytearray | memoryview") -> bool:
+def _is_prose(data: "Document") -> bool:
     """Whether most of a document is long strings.
 
     Those the scanner reads no slower, and in half the memory: orjson's parser works on a copy of the document.
@@ -108,14 +114,14 @@ def _is_prose(data: "bytes | bytearray | memoryview") -> bool:
     return sample.count(b'"') * 24 < len(sample)
 
 
-def _long_number(data: "bytes | bytearray | memoryview") -> bool:
+def _long_number(data: "Document") -> bool:
     # A run of 19 digits covers two neighbours of every ninth byte and four of every fourth: where there are none,
     # the rest need not be looked at.
     if isinstance(data, memoryview):
         data = bytes(data)
     if len(data) > 4096 and (b"dd" not in data[::9].translate(_DIGITS) or b"dddd" not in data[::4].translate(_DIGITS)):
         return False
-    digits = data.translate(_DIGITS)
+    digits = bytes(data).translate(_DIGITS)
     at = digits.find(b"ddddddddddddddddddd")
     while at >= 0:
         if not at or digits[at - 1] != 0x2E:  # after a point they are a fraction, which both engines read alike

@@ -19,9 +19,10 @@ from _socket import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from mmap import mmap
     from typing import Protocol
 
-    Body = bytes | bytearray | memoryview
+    Body = bytes | bytearray | memoryview | mmap
     Answer = tuple[int, dict[str, str], Body]  # status, headers with names in lower case, body
 
     class Transport(Protocol):
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _FIRST = 16384  # bytes: a whole ordinary event with its head, in one read
 _JOINED = 65536  # bytes: up to here copying a body behind its head costs less than a second buffer in the system call
 _HEAD_LIMIT = 1 << 21  # bytes; a client context and a W3C baggage are a few KB
+
+_MAPPED = 1 << 21  # bytes from which on a body lies in a mapping of its own: freed, it leaves no hole in the heap
 
 _names: "dict[str, str]" = {}  # header names as the server writes them -> lower case
 
@@ -87,6 +90,13 @@ def parse_length(headers: "dict[str, str]") -> "int | None":
     if not (length.isascii() and length.isdecimal()):
         raise WireError(f"bad Content-Length {length[:80]!r}")
     return int(length)
+
+
+def _map(length: int) -> "mmap":
+    import mmap
+
+    populate = getattr(mmap, "MAP_POPULATE", 0)  # in one go, not page by page as the bytes come
+    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate)
 
 
 def _refused(sock: socket) -> bool:
@@ -280,13 +290,13 @@ class Connection:
             self.close()
         return status, headers, body
 
-    def _rest(self, sock: socket, start: int, got: int, length: int) -> "bytearray | memoryview":
-        body: bytearray | memoryview
+    def _rest(self, sock: socket, start: int, got: int, length: int) -> "Body":
+        body: bytearray | memoryview | mmap
         have = got - start
         if start + length <= len(self._buffer):
             body = memoryview(self._buffer)[start : start + length]
         else:  # not kept: the handler gets the memory
-            body = bytearray(length)
+            body = bytearray(length) if length < _MAPPED else _map(length)
             body[:have] = memoryview(self._buffer)[start:got]
         with memoryview(body) as view:
             while have < length:
