@@ -26,8 +26,8 @@ def settings(tmp_path):
         path.write_text(json.dumps({"version": version, "amount": amount}))
 
     write(1)
-    # No sleep: by the next event a ttl of 1 ms has passed, as the refresh alone takes 300 ms.
-    write.env = {"THRESHOLDS_FILE": str(path), "THRESHOLDS_TTL": "0.001"}
+    # No sleep: a ttl of 1 µs has passed by the next event.
+    write.env = {"THRESHOLDS_FILE": str(path), "THRESHOLDS_TTL": "0.000001"}
     write.path = path
     return write
 
@@ -90,7 +90,8 @@ def test_a_stale_value_is_refreshed_when_the_caller_has_its_answer(environment, 
         assert first == {"allowed": False, "version": 1, "fetched": 1}  # during INIT
         settings(2, amount=200)
         answers = [rie.invoke({"amount": 120}).json() for _ in range(2)]
-        # The first event's refresh had read version 1 again; the second one's reads 2, behind its answer.
+        # The emulator gives the answer when the runtime asks for the next event, so each refresh was over by then: the
+        # first event's had read version 1 again, the second's reads 2.
         assert [answer["version"] for answer in answers] == [1, 2]
         assert [answer["fetched"] for answer in answers] == [2, 3]
         assert answers[1]["allowed"] is True
