@@ -3,6 +3,7 @@ share.
 """
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,13 @@ def test_a_stale_value_is_refreshed_when_the_caller_has_its_answer(environment, 
         assert [answer["version"] for answer in answers] == [1, 2]
         assert [answer["fetched"] for answer in answers] == [2, 3]
         assert answers[1]["allowed"] is True
+
+
+def test_a_stale_coroutine_is_refreshed_on_the_environments_event_loop(environment):
+    with environment("cached_coroutine.handler", task_root=Path(__file__).parent / "functions") as rie:
+        answers = [rie.invoke({}).json() for _ in range(3)]
+    # Loaded for the first event, served stale to the second, refreshed behind it.
+    assert answers == [{"value": n, "loads": n, "loops": 1} for n in (1, 1, 2)]
 
 
 def test_a_refresh_that_fails_leaves_the_old_value_and_a_line_in_the_log(environment, settings):
