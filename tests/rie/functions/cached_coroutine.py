@@ -1,4 +1,4 @@
-"""A coroutine handler whose cached coroutine is stale at every event: its refresh needs the environment's event loop."""
+"""A coroutine handler whose cached coroutine is stale at every event: its refresh needs the loop again."""
 
 import asyncio
 
