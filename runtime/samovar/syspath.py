@@ -1,8 +1,8 @@
 """sys.path as Lambda has it, and what of `site` an environment needs.
 
 `bootstrap` starts the interpreter with -S: site costs about 2 ms of every cold start, nearly all of it for things
-that are not there. Where any of them is there (a .pth file, sitecustomize, a user's site-packages, PYTHONPATH,
-Debian's layout), the real site runs, as it would have.
+that are not there. Where any of them is there (a .pth file, sitecustomize, a user's site-packages, Debian's
+layout), the real site runs, as it would have.
 """
 
 import posix
@@ -61,7 +61,7 @@ def _plain_site_packages() -> "list[str] | None":
     home = environ.get(b"HOME", b"").decode()
     if (
         prefix is None
-        or environ.get(b"PYTHONPATH")
+        or any(_customized(path) for path in environ.get(b"PYTHONPATH", b"").decode().split(":") if path)
         or sys.prefix == "/usr"
         or sys.platlibdir != "lib"
         or _exists(f"{binaries}/pyvenv.cfg")
@@ -70,15 +70,19 @@ def _plain_site_packages() -> "list[str] | None":
     ):
         return None
     folder = f"{prefix}/{library}/site-packages"
+    if _customized(folder, ".pth"):
+        return None
+    sys.prefix = sys.exec_prefix = prefix
+    return [folder]
+
+
+def _customized(folder: str, suffix: str = "/") -> bool:
+    """Whether folder holds code that `site` would run; files that end so count as such."""
     try:
         names = posix.listdir(folder)
     except OSError:
-        return []
-    for name in names:
-        if name.endswith(".pth") or name.startswith(("sitecustomize", "usercustomize")):
-            return None
-    sys.prefix = sys.exec_prefix = prefix
-    return [folder]
+        return False
+    return any(name.startswith(("sitecustomize", "usercustomize")) or name.endswith(suffix) for name in names)
 
 
 def _environment(root: str) -> "str | None":
