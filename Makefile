@@ -40,7 +40,7 @@ test: setup
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy runtime
+	$(BIN)/mypy runtime layer bench
 
 format: setup
 	$(BIN)/ruff check --fix
