@@ -45,10 +45,11 @@ def build(place: Path) -> Path:
     same sources.
     """
     package = place / "samovar"
-    modules = [
-        (name, compile((package / f"{name or '__init__'}.py").read_bytes(), f"samovar/{name or '__init__'}.py", "exec"))
-        for name in MODULES
-    ]
+    modules = []
+    for name in MODULES:
+        file = f"{name or '__init__'}.py"
+        source = (package / file).read_bytes()
+        modules.append((name, compile(source, f"samovar/{file}", "exec", optimize=2)))  # nobody reads docstrings there
     code = compile(_INSTALLER, "samovar/cold", "exec")
     target = package / f"cold.{sys.implementation.cache_tag}.bin"
     # Version 4 of marshal writes shared references by count: through a copy, the counts are those of the bytes alone.
