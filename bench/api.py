@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,28 +59,31 @@ class Ended:
 class Launcher:
     """A small process that starts others: on its core, in its control group, with nothing of the benchmark's memory.
 
-    What it starts is born on that core and in that group. folder: the working directory of all of them.
+    What it starts is born on that core and in that group. folder: the working directory of all of them. over: the
+    connection to a launcher that is there already.
     """
 
-    def __init__(self, folder: Path, core: int | None = None, group: Path | None = None) -> None:
-        ours, theirs = socket.socketpair()
+    def __init__(
+        self, folder: Path, core: int | None = None, group: Path | None = None, over: socket.socket | None = None
+    ) -> None:
+        self._pid = 0
+        if over is not None:
+            self._sock = over
+            return
+        self._sock, theirs = socket.socketpair()
         self._pid = os.fork()
         if self._pid == 0:
             status = 1
             try:
-                ours.close()
+                self._sock.close()
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
-                if core is not None:
-                    os.sched_setaffinity(0, {core})
                 if group is not None:
                     (group / "cgroup.procs").write_text(str(os.getpid()))
-                os.chdir(folder)
-                _launch(theirs)
+                _launch(theirs, folder, core)
                 status = 0
             finally:
                 os._exit(status)
         theirs.close()
-        self._sock = ours
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], output: int) -> tuple[int, int]:
         """Starts a process whose stdout and stderr are `output`. Returns its pid and when it was started, in ns."""
@@ -92,7 +96,8 @@ class Launcher:
 
     def close(self) -> None:
         self._sock.close()
-        os.waitpid(self._pid, 0)
+        if self._pid:
+            os.waitpid(self._pid, 0)
 
     def _ask(self, question: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         socket.send_fds(self._sock, [json.dumps(question).encode()], descriptors)
@@ -102,7 +107,10 @@ class Launcher:
         return answer
 
 
-def _launch(sock: socket.socket) -> None:
+def _launch(sock: socket.socket, folder: Path, core: int | None) -> None:
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    os.chdir(folder)
     nothing = os.open(os.devnull, os.O_RDONLY)
     while True:
         data, descriptors, _, _ = socket.recv_fds(sock, 65536, 1)
@@ -307,3 +315,9 @@ def _limit(sock: socket.socket) -> None:
     # In the kernel, not settimeout: that would cost a poll() before every receive.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _PATIENCE, 0))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
+
+
+if __name__ == "__main__":  # a launcher in a container: python -m bench.api SOCKET FOLDER [CORE]
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(sys.argv[1])
+    _launch(connection, Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else None)

@@ -1,4 +1,4 @@
-"""A share of a core, as Lambda gives it to a small function: a control group with a quota, v1 or v2.
+"""A share of a core, as Lambda gives it to a small function: a control group with a quota (v1 or v2), or a container.
 
 Knows nothing of what runs in it.
 """
@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from bench import api
 
 PERIOD = 20_000  # microseconds; the kernel's own 100 ms would round every time to a multiple of it
 
@@ -22,17 +27,72 @@ class NoQuota(Exception):
 
 
 @contextlib.contextmanager
-def group(share: float) -> Iterator[Path]:
-    """A control group that gets `share` of one core; what joins it by cgroup.procs shares that. Raises NoQuota."""
-    made = _make(share)
+def launcher(share: float, folder: Path, core: int | None) -> Iterator[api.Launcher]:
+    """What starts processes that share `share` of one core between them. Raises NoQuota.
+
+    In a control group where one can be made (as root it can), else in a container.
+    """
     try:
-        yield made
+        group = _make(share)
+    except NoQuota as exc:
+        with _container(share, folder, core, exc) as made:
+            yield made
+        return
+    try:
+        with contextlib.closing(api.Launcher(folder, core, group)) as made:
+            yield made
     finally:
-        made.rmdir()
+        group.rmdir()
+
+
+@contextlib.contextmanager
+def _container(share: float, folder: Path, core: int | None, why: object) -> Iterator[api.Launcher]:
+    """A launcher in a container that has this machine's files, processes and network, and the quota."""
+    import docker
+    from docker.errors import DockerException
+
+    with tempfile.TemporaryDirectory(prefix="samovar-bench-") as place, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{place}/launcher")
+        listener.listen()
+        listener.settimeout(30)
+        command = [f"--userspec={os.getuid()}:{os.getgid()}", "/host", sys.executable, "-m", "bench.api"]
+        command += [f"{place}/launcher", str(folder), *([str(core)] if core is not None else [])]
+        container = None
+        try:
+            engine = docker.from_env()
+            image = next(image for image in engine.images.list() if any("python" in tag for tag in image.tags))
+            container = engine.containers.run(
+                image,
+                command,
+                entrypoint="chroot",
+                user="0",
+                detach=True,
+                volumes={"/": {"bind": "/host"}},
+                network_mode="host",
+                pid_mode="host",
+                cpu_period=PERIOD,
+                cpu_quota=_quota(share),
+                environment={"PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+            )
+            connection, _ = listener.accept()
+        except StopIteration:
+            raise NoQuota(f"{why}; and the container engine has no image with python in its name") from None
+        except (DockerException, OSError) as exc:
+            said = container.logs().decode().strip() if container is not None else ""
+            raise NoQuota(f"{why}; and no container does: {exc} {said}") from None
+        else:
+            with contextlib.closing(api.Launcher(folder, over=connection)) as made:
+                yield made
+        finally:
+            if container is not None:
+                container.remove(force=True)
+
+
+def _quota(share: float) -> int:
+    return max(1000, round(PERIOD * share))  # the kernel takes no less than 1 ms
 
 
 def _make(share: float) -> Path:
-    quota = max(1000, round(PERIOD * share))  # the kernel takes no less than 1 ms
     reasons = []
     for controller, files in _places():
         folder = controller / f"samovar-bench-{os.getpid()}-{round(share * 100):02d}"
@@ -43,7 +103,7 @@ def _make(share: float) -> Path:
             continue
         try:
             for name, value in files.items():
-                (folder / name).write_text(value.format(quota=quota, period=PERIOD))
+                (folder / name).write_text(value.format(quota=_quota(share), period=PERIOD))
         except OSError as exc:
             folder.rmdir()
             reasons.append(f"{exc.strerror}: {exc.filename}")

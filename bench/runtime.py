@@ -7,7 +7,6 @@ under test has one core, the scripted Runtime API another; where there is only o
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import os
@@ -133,18 +132,16 @@ class Bench:
         self.place = place
         self.rows = rows
         self.samples: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        self._cores = sorted(os.sched_getaffinity(0))
         self._payloads: dict[str, bytes] = {}
-        self.launcher = self.new_launcher()
-
-    def new_launcher(self, group: Path | None = None) -> api.Launcher:
-        """What starts processes on the core under test."""
-        return api.Launcher(self.place.task_root, self._cores[0] if len(self._cores) > 1 else None, group)
+        cores = sorted(os.sched_getaffinity(0))
+        self.core: int | None = cores[0] if len(cores) > 1 else None
+        self._own_core = cores[-1]
+        self.launcher = api.Launcher(place.task_root, self.core)
 
     def pin(self) -> None:
         """Puts this process, the Runtime API, on the other core."""
-        if len(self._cores) > 1:
-            os.sched_setaffinity(0, {self._cores[-1]})
+        if self.core is not None:
+            os.sched_setaffinity(0, {self._own_core})
 
     def command(self, row: str, handler: str) -> tuple[list[str], dict[str, str]]:
         """How a row is started, and its variables."""
@@ -322,8 +319,7 @@ def small(share: str, handler: str) -> Callable[[Bench, str], None]:
     def turn(bench: Bench, row: str) -> None:
         wire = bench.event("1k")
         with (
-            quota.group(int(share) / 100) as group,
-            contextlib.closing(bench.new_launcher(group)) as launcher,
+            quota.launcher(int(share) / 100, bench.place.task_root, bench.core) as launcher,
             bench.runtime(row, handler, launcher) as runtime,
         ):
             bench.add(f"quota_{share}_{handler}_next", row, _ms(runtime.first_next() - runtime.started))
@@ -351,20 +347,20 @@ class Part:
 
 _MAIN = ("samovar", "awslambdaric", "urllib3")
 PARTS = {
-    "cold": Part(cold, (*_RUNTIMES, "raw", "bare", "bare-S"), 20, 150, 0.06, "cold start, no imports"),
-    "typical": Part(cold_typical, _RUNTIMES, 10, 60, 0.1, "cold start, typical handler"),
-    "heavy": Part(cold_heavy, _RUNTIMES, 3, 15, 0.5, "cold start, boto3 client"),
+    "cold": Part(cold, (*_RUNTIMES, "raw", "bare", "bare-S"), 15, 150, 0.06, "cold start, no imports"),
+    "typical": Part(cold_typical, _RUNTIMES, 8, 60, 0.1, "cold start, typical handler"),
+    "heavy": Part(cold_heavy, _RUNTIMES, 2, 15, 0.5, "cold start, boto3 client"),
     "1k": Part(warm_1k, (*_RUNTIMES, "raw"), 2, 12, 0.7, "warm, 1 KB"),
     "log": Part(warm_typical, _RUNTIMES, 2, 12, 0.3, "warm, typical handler"),
-    "100k": Part(warm_100k, (*_RUNTIMES, "raw"), 3, 12, 0.3, "warm, 100 KB"),
-    "1m": Part(warm_1m, (*_RUNTIMES, "raw"), 2, 12, 0.3, "warm, 1 MB"),
-    "5m": Part(warm_5m, (*_RUNTIMES, "raw"), 2, 12, 0.6, "warm, 5 MB"),
+    "100k": Part(warm_100k, (*_RUNTIMES, "raw"), 2, 12, 0.3, "warm, 100 KB"),
+    "1m": Part(warm_1m, (*_RUNTIMES, "raw"), 1, 12, 0.3, "warm, 1 MB"),
+    "5m": Part(warm_5m, (*_RUNTIMES, "raw"), 1, 12, 0.6, "warm, 5 MB"),
     "5m-upload": Part(warm_5m_upload, (*_RUNTIMES, "raw"), 2, 15, 0.3, "warm, 5 MB upload"),
-    "heap": Part(heap, _MAIN, 2, 8, 0.6, "heavy heap"),
-    "0.28": Part(small("28", "echo"), _MAIN, 4, 20, 0.2, "0.28 of a core, no imports"),
-    "0.28-typical": Part(small("28", "typical"), _MAIN, 3, 10, 0.4, "0.28 of a core, typical handler"),
-    "0.07": Part(small("07", "echo"), _MAIN, 4, 20, 0.5, "0.07 of a core, no imports"),
-    "0.07-typical": Part(small("07", "typical"), _MAIN, 2, 10, 1.5, "0.07 of a core, typical handler"),
+    "heap": Part(heap, _MAIN, 1, 8, 0.6, "heavy heap"),
+    "0.28": Part(small("28", "echo"), _MAIN, 3, 20, 0.2, "0.28 of a core, no imports"),
+    "0.28-typical": Part(small("28", "typical"), _MAIN, 2, 10, 0.4, "0.28 of a core, typical handler"),
+    "0.07": Part(small("07", "echo"), _MAIN, 2, 20, 0.5, "0.07 of a core, no imports"),
+    "0.07-typical": Part(small("07", "typical"), _MAIN, 1, 10, 1.5, "0.07 of a core, typical handler"),
 }
 
 

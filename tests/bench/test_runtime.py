@@ -4,6 +4,7 @@ No timing is asserted.
 """
 
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -129,19 +130,29 @@ def test_the_interpreter_has_nothing_foreign(place: Stage) -> None:
     assert list(library.glob("json/__pycache__/decoder.*.pyc"))
 
 
-def test_a_quota_group_is_limited_and_removed() -> None:
+_BURN = """
+import time
+start = time.perf_counter_ns()
+while time.process_time_ns() < 60_000_000:
+    pass
+print("spent", flush=True)
+"""
+
+
+@pytest.mark.parametrize("way", ["a control group or a container", "a container"])
+def test_a_share_of_a_core_is_what_a_process_gets(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """60 ms of work at 0.28 of a core take 200 ms at least: the quota may only make it longer."""
+    if way == "a container":
+        monkeypatch.setattr(quota, "_V1", {"cpu.no_such_file": ""})
+        monkeypatch.setattr(quota, "_V2", {"cpu.no_such_file": ""})
     try:
-        with quota.group(0.28) as group:
-            settings = {
-                path.name: path.read_text().split() for path in group.glob("cpu.*") if path.name in _QUOTA_FILES
-            }
-            assert "5600" in [word for words in settings.values() for word in words]
+        with quota.launcher(0.28, tmp_path, None) as launcher:
+            taken, spent = api.floor(launcher, [sys.executable, "-S", "-c", _BURN], {})
     except quota.NoQuota as exc:
         pytest.skip(str(exc))
-    assert not group.exists()
-
-
-_QUOTA_FILES = {"cpu.max", "cpu.cfs_quota_us"}
+    assert spent >= 60_000_000
+    assert taken > 2 * spent
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/samovar-bench-{os.getpid()}-*"))
 
 
 def test_percentiles_and_verdicts() -> None:
