@@ -146,6 +146,7 @@ def svg(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, 
     shown = [name for name in rows if any(name in results.get(metric.key, {}) for metric in metrics)]
     left, width, bar, gap, longest = 270, 880, 13, 14, 2.2
     scale = (width - left - 90) / longest
+    bars: list[str] = []
     parts: list[str] = []
     y = 66
     for metric in metrics:
@@ -155,18 +156,20 @@ def svg(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, 
             continue
         middle = y + len(present) * bar / 2
         parts.append(f'<text x="{left - 12}" y="{middle + 4:.0f}" text-anchor="end">{escape(metric.title)}</text>')
+        if metric.target is not None:
+            x = left + metric.target * scale
+            parts.append(f'<path d="M{x:.1f} {y - 3}V{y + len(present) * bar + 1}" class="target"/>')
         for place, name in enumerate(present):
             value = measured[name][metric.statistic]
             ratio = value / measured[REFERENCE][metric.statistic]
             length = min(ratio, longest) * scale
             top = y + place * bar
             colour = colours[shown.index(name) % len(colours)]
-            parts.append(f'<rect x="{left}" y="{top}" width="{length:.1f}" height="{bar - 2}" fill="{colour}"/>')
+            bars.append(f'<rect x="{left}" y="{top}" width="{length:.1f}" height="{bar - 2}" fill="{colour}"/>')
+            if ratio > longest:  # longer than there is room for
+                bars.append(f'<path d="M{left + length - 16:.1f} {top + bar}l8 {-bar - 2}" class="cut"/>')
             label = f"{value:,.{metric.digits}f} {metric.unit}" + (f" · {ratio:.2f}" if name != REFERENCE else "")
             parts.append(f'<text x="{left + length + 5:.1f}" y="{top + bar - 4}" class="figure">{escape(label)}</text>')
-        if metric.target is not None:
-            x = left + metric.target * scale
-            parts.append(f'<path d="M{x:.1f} {y - 3}V{y + len(present) * bar + 1}" class="target"/>')
         y += len(present) * bar + gap
     legend = []
     x = left
@@ -179,11 +182,13 @@ def svg(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, 
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img">',
             f"<title>Samovar beside {REFERENCE}: shorter is better</title>",
-            "<style>text{font:12px system-ui,sans-serif;fill:#1e293b}.figure{font-size:10px}"
-            ".note{font-size:10px;fill:#64748b}.target{stroke:#16a34a;stroke-width:2;fill:none}</style>",
+            "<style>text{font:12px system-ui,sans-serif;fill:#1e293b}.note{font-size:10px;fill:#64748b}",
+            ".figure{font-size:10px;paint-order:stroke;stroke:#fff;stroke-width:3px}.cut{stroke:#fff;stroke-width:4}",
+            ".target{stroke:#16a34a;stroke-width:2;fill:none}</style>",
             f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
             f'<text x="{left}" y="22" font-weight="bold">Ratio to {REFERENCE}: shorter is better; green: target</text>',
             *legend,
+            *bars,
             *parts,
             f'<text x="12" y="{height - 10}" class="note">{escape(about)}</text>',
             "</svg>",
