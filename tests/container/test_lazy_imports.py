@@ -1,4 +1,4 @@
-"""SAMOVAR_LAZY_IMPORTS: lazy imports on Python 3.15, in a container; on an older one a message, and all runs as before."""
+"""SAMOVAR_LAZY_IMPORTS: lazy imports on Python 3.15, in a container; an older one says so and goes on."""
 
 from __future__ import annotations
 

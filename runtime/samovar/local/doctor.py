@@ -255,7 +255,7 @@ def _bytecode(unusable: Sequence[Source], root: Path) -> list[str]:
     lines = []
     if mine:
         lines.append(
-            f"Bytecode: {len(mine)} modules under {root} will be compiled at every cold start, "
+            f"Bytecode: {_modules(mine)} under {root} will be compiled at every cold start, "
             f"{_compile_time(mine):.0f} ms here, as /var/task is read-only:"
         )
         for state in dict.fromkeys(source.state for source in mine):
@@ -264,11 +264,15 @@ def _bytecode(unusable: Sequence[Source], root: Path) -> list[str]:
         lines.append(f"  → samovar compile {root}")
     if other:
         lines.append(
-            f"Bytecode: {len(other)} modules elsewhere have none that is valid, {_compile_time(other):.0f} ms here:"
+            f"Bytecode: {_modules(other)} elsewhere with none that is valid, {_compile_time(other):.0f} ms here:"
             f" {', '.join(source.name for source in other[:6])}{', …' if len(other) > 6 else ''}"
         )
         lines.append("  → compile them where they are installed: python -m compileall, or pip install --compile")
     return lines or ["Bytecode: every module's is there, and stays valid in a zip."]
+
+
+def _modules(unusable: Sequence[Source]) -> str:
+    return f"{len(unusable)} module{'s' if len(unusable) > 1 else ''}"
 
 
 def _compile_time(unusable: Sequence[Source]) -> float:
