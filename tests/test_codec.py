@@ -7,6 +7,7 @@ import decimal
 import enum
 import json
 import math
+import mmap
 import subprocess
 import sys
 import uuid
@@ -281,3 +282,28 @@ from samovar import codec
 print(len(codec.loads(b'["' + b'x' * 3000000 + b'"]')[0]), codec.dumps({"a": None})); codec.settle()
 """
     assert run(program) == "3000000 b'{\"a\":null}'"
+
+
+@given(st.lists(st.integers(0, 70_000), min_size=1, max_size=6), st.integers(0, 2**80))
+@settings(max_examples=60, deadline=None)
+def test_a_long_number_between_large_strings_is_exact(sizes: list[int], number: int) -> None:
+    with_orjson(True)
+    parts = [b'"' + b"7" * size + b'"' for size in sizes]
+    for place in range(len(parts) + 1):
+        document = b"[" + b",".join([*parts[:place], str(number).encode(), *parts[place:]]) + b"]"
+        assert codec.loads(document)[place] == number
+        with mmap.mmap(-1, len(document)) as mapped:
+            mapped[:] = document
+            assert codec._long_number(mapped) >= (number >= 2**64)
+
+
+def test_a_mapping_is_read_as_bytes_are() -> None:
+    for content in (
+        b'["' + b"line of text, " * 40_000 + b'"]',
+        b"[1, " * 1 + b"2," * 200_000 + b"12345678901234567890123]",
+    ):
+        for wanted in (False, True):
+            with_orjson(wanted)
+            mapped = mmap.mmap(-1, len(content))
+            mapped[:] = content
+            assert codec.loads(mapped) == json.loads(content)
