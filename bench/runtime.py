@@ -76,10 +76,10 @@ METRICS = (
     Metric("heap", "warm, heavy heap and cyclic garbage, p99", "µs", 0, statistic="p99"),
     Metric("quota_07_echo_answer", "0.07 core: spawn to first answer, no imports", "ms", 0),
     Metric("quota_07_typical_answer", "0.07 core: spawn to first answer, typical", "ms", 0),
-    Metric("quota_07_typical_run", "0.07 core: spawn to 200th answer, typical", "ms", 0),
+    Metric("quota_07_typical_run", "0.07 core: spawn to 100th answer, typical", "ms", 0),
     Metric("quota_28_echo_answer", "0.28 core: spawn to first answer, no imports", "ms", 0),
     Metric("quota_28_typical_answer", "0.28 core: spawn to first answer, typical", "ms", 0),
-    Metric("quota_28_typical_run", "0.28 core: spawn to 200th answer, typical", "ms", 0),
+    Metric("quota_28_typical_run", "0.28 core: spawn to 100th answer, typical", "ms", 0),
 )
 _CHART = (
     "next",
@@ -314,7 +314,7 @@ def _measure(
 
 
 def small(share: str, handler: str) -> Callable[[Bench, str], None]:
-    """The whole run under a CPU quota: INIT, first answer, 200th answer."""
+    """The whole run under a CPU quota: INIT, first answer, 100th answer."""
 
     def turn(bench: Bench, row: str) -> None:
         wire = bench.event("1k")
@@ -323,11 +323,11 @@ def small(share: str, handler: str) -> Callable[[Bench, str], None]:
             bench.runtime(row, handler, launcher) as runtime,
         ):
             bench.add(f"quota_{share}_{handler}_next", row, _ms(runtime.first_next() - runtime.started))
-            for number in range(1, 201 if handler == "typical" else 2):
+            for number in range(1, 101 if handler == "typical" else 2):
                 runtime.invoke(wire)
                 runtime.drain()
-                if number in (1, 200):
-                    name = "run" if number == 200 else "answer"
+                if number in (1, 100):
+                    name = "run" if number == 100 else "answer"
                     bench.add(f"quota_{share}_{handler}_{name}", row, _ms(time.perf_counter_ns() - runtime.started))
 
     return turn
@@ -350,9 +350,9 @@ PARTS = {
     "cold": Part(cold, (*_RUNTIMES, "raw", "bare", "bare-S"), 15, 150, 0.06, "cold start, no imports"),
     "typical": Part(cold_typical, _RUNTIMES, 8, 60, 0.1, "cold start, typical handler"),
     "heavy": Part(cold_heavy, _RUNTIMES, 2, 15, 0.5, "cold start, boto3 client"),
-    "1k": Part(warm_1k, (*_RUNTIMES, "raw"), 2, 12, 0.7, "warm, 1 KB"),
+    "1k": Part(warm_1k, (*_RUNTIMES, "raw"), 1, 12, 0.7, "warm, 1 KB"),
     "log": Part(warm_typical, _RUNTIMES, 2, 12, 0.3, "warm, typical handler"),
-    "100k": Part(warm_100k, (*_RUNTIMES, "raw"), 2, 12, 0.3, "warm, 100 KB"),
+    "100k": Part(warm_100k, (*_RUNTIMES, "raw"), 1, 12, 0.3, "warm, 100 KB"),
     "1m": Part(warm_1m, (*_RUNTIMES, "raw"), 1, 12, 0.3, "warm, 1 MB"),
     "5m": Part(warm_5m, (*_RUNTIMES, "raw"), 1, 12, 0.6, "warm, 5 MB"),
     "5m-upload": Part(warm_5m_upload, (*_RUNTIMES, "raw"), 2, 15, 0.3, "warm, 5 MB upload"),
