@@ -154,9 +154,13 @@ def _between_strings(data: "bytes | bytearray | mmap") -> "bytes | None":
     outside = [b""]
     inside = 0
     for at in range(0, len(data), 65536):
-        piece = bytes(data[at : at + 65536])
-        parts = piece.split(b'"')
-        if len(parts) > 500 or b"\\" in piece:
+        piece = data[at : at + 65536]
+        if b"\\" in piece:
+            return None
+        if inside and b'"' not in piece:
+            continue
+        parts = bytes(piece).split(b'"')
+        if len(parts) > 500:
             return None
         if not inside:
             outside[-1] += parts[0]  # a number may lie across two pieces
