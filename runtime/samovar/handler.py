@@ -43,11 +43,11 @@ def load(name: str) -> Handler:
 def _find(name: str) -> "Any":
     module_name, dot, attribute = name.rpartition(".")
     if not dot:
-        raise _fault(
+        raise fault(
             "Runtime.MalformedHandlerName", f"Bad handler '{name}': not enough values to unpack (expected 2, got 1)"
         )
     if module_name.partition(".")[0] in sys.builtin_module_names:
-        raise _fault("Runtime.BuiltInModuleConflict", f"Cannot use built-in module {module_name} as a handler module")
+        raise fault("Runtime.BuiltInModuleConflict", f"Cannot use built-in module {module_name} as a handler module")
     dotted = module_name.replace("/", ".")
     try:
         if dotted.startswith("."):
@@ -57,17 +57,18 @@ def _find(name: str) -> "Any":
         else:
             __import__(dotted)
     except ImportError as exc:
-        raise _fault("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {exc}") from exc
+        raise fault("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {exc}") from exc
     except SyntaxError as exc:
         trace = [f'  File "{exc.filename}" Line {exc.lineno}\n    {exc.text}']
-        raise _fault("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {exc}", trace) from exc
+        raise fault("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {exc}", trace) from exc
     try:
         return getattr(sys.modules[dotted], attribute)
     except AttributeError:
-        raise _fault("Runtime.HandlerNotFound", f"Handler '{attribute}' missing on module '{module_name}'") from None
+        raise fault("Runtime.HandlerNotFound", f"Handler '{attribute}' missing on module '{module_name}'") from None
 
 
-def _fault(error_type: str, message: str, trace: "list[str] | None" = None) -> Exception:
+def fault(error_type: str, message: str, trace: "list[str] | None" = None) -> Exception:
+    """A Fault; its module is imported only when there is one."""
     from samovar.fault import Fault
 
     return Fault(error_type, message, trace)

@@ -101,7 +101,7 @@ def serve(client: api.RuntimeApi, found: handler.Handler) -> "NoReturn":
                     try:
                         event = loads(body)
                     except Exception as exc:
-                        raise _fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {exc}") from None
+                        raise handler.fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {exc}") from None
                 else:
                     event = bytes(body)
                 del body
@@ -113,7 +113,7 @@ def serve(client: api.RuntimeApi, found: handler.Handler) -> "NoReturn":
                     try:
                         result = dumps(result)
                     except Exception as exc:
-                        raise _fault("Runtime.MarshalError", f"Unable to marshal response: {exc}") from None
+                        raise handler.fault("Runtime.MarshalError", f"Unable to marshal response: {exc}") from None
         except Exception as exc:
             _fail(client, request_id, invocation_id, exc)
         else:
@@ -128,15 +128,9 @@ def serve(client: api.RuntimeApi, found: handler.Handler) -> "NoReturn":
 
 
 def _fail(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: Exception) -> None:
-    """Logs and posts the failure of one invocation. The environment lives on, unless the failure says otherwise."""
-    from samovar import fault
-
-    report = fault.Report(exc, request_id)
-    logs.write_error(report.error)
+    """Reports the failure of one invocation. The environment lives on, unless the failure says otherwise."""
     try:
-        client.fail(
-            request_id, codec.dumps(report.error), report.error["errorType"], report.xray_header(), invocation_id
-        )
+        _report(client, request_id, invocation_id, exc)
     except api.ApiError as refused:
         logs.write("ERROR", f"The error of this invocation was not taken: {refused}")
     if getattr(exc, "fatal", False):
@@ -152,24 +146,20 @@ def _undelivered(
     if exc.status != 413:
         logs.write("ERROR", f"The result of this invocation was not taken: {exc}")
         return
-    from samovar import fault
-
-    too_large = fault.Fault(
-        "Function.ResponseSizeTooLarge",
-        f"Response payload size ({size} bytes) exceeded maximum allowed payload size (6291556 bytes).",
-    )
-    report = fault.Report(too_large, request_id)
-    logs.write_error(report.error)
+    message = f"Response payload size ({size} bytes) exceeded maximum allowed payload size (6291556 bytes)."
     try:
-        client.fail(request_id, codec.dumps(report.error), too_large.error_type, report.xray_header(), invocation_id)
+        _report(client, request_id, invocation_id, handler.fault("Function.ResponseSizeTooLarge", message))
     except api.ApiError:
         pass  # the RIE has told the caller by itself, and answers 403
 
 
-def _fault(error_type: str, message: str) -> Exception:
+def _report(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: Exception) -> None:
+    """Logs and posts the failure of one invocation. Raises ApiError where the Runtime API does not take it."""
     from samovar import fault
 
-    return fault.Fault(error_type, message)
+    report = fault.Report(exc, request_id)
+    logs.write_error(report.error)
+    client.fail(request_id, codec.dumps(report.error), report.error["errorType"], report.xray_header(), invocation_id)
 
 
 def _variable(name: bytes, meaning: str) -> str:

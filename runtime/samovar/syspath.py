@@ -1,6 +1,6 @@
 """sys.path as Lambda has it, and what of `site` an environment needs.
 
-`bootstrap` starts the interpreter with -S: site costs about 2 ms of every cold start, nearly all of it for things
+`bootstrap` starts the interpreter with -S: site is part of every cold start, nearly all of it for things
 that are not there. Where any of them is there (a .pth file, sitecustomize, a user's site-packages, Debian's
 layout), the real site runs, as it would have.
 """

@@ -1,10 +1,9 @@
 """Makes `samovar/cold.<tag>.bin`: the modules of the cold path in one file of bytecode, which `bootstrap` installs
 in one go.
 
-Finding, checking and reading ten modules one by one takes the import system two thirds of what INIT costs beyond the
-bare interpreter (measured: 3.0 ms against 0.9 ms, CPU time). Only for a package whose sources no longer change:
-nothing compares the file with them. To be run by an interpreter of the version that will read it; imports nothing of
-Samovar, so that any interpreter can:
+Finding, checking and reading ten modules one by one is most of what INIT costs beyond the bare interpreter. Only for
+a package whose sources no longer change: nothing compares the file with them. To be run by an interpreter of the
+version that will read it; imports nothing of Samovar, so that any interpreter can:
 
     python3.13 runtime/samovar/local/cold.py DIRECTORY-WITH-SAMOVAR
 """

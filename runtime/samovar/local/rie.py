@@ -37,7 +37,7 @@ PACKAGE = "aws-sam-cli==1.170.0"
 PACKAGE_SHA256 = "24ebaf5ecba38dc1758089968cb89ab61e124b84e92a344fc7a2771a47f4d0bf"
 _ARCHITECTURE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 _TAG = "SAMOVAR_RIE_ENVIRONMENT"  # set in every process of one environment, whatever session or parent it moves to
-_START_LIMIT = 30.0  # seconds; the RIE listens 40 ms after its start on an idle machine
+_START_LIMIT = 30.0  # seconds; far beyond what the RIE needs to listen
 _STOP_LIMIT = 3.0  # seconds; Lambda's SHUTDOWN phase is at most 2
 
 

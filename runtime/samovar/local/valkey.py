@@ -15,7 +15,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-_START_LIMIT = 30.0  # seconds; it listens some 20 ms after its start on an idle machine
+_START_LIMIT = 30.0  # seconds; far beyond what it needs to listen
 
 
 class Valkey:
