@@ -1,0 +1,56 @@
+"""`bootstrap` wherever it may lie, and what it says when something is missing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def start(bootstrap: Path, **variables: str) -> tuple[int, str]:
+    """Exit code and standard error, with nothing in the environment but a PATH with this Python and the variables."""
+    env = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin:/bin", **variables}
+    done = subprocess.run([bootstrap], env=env, cwd=bootstrap.parent, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("package", ["samovar/lib/samovar", "runtime/samovar", "samovar"])
+def test_the_package_is_found_in_a_layer_a_checkout_and_beside_the_function(tmp_path: Path, package: str) -> None:
+    shutil.copytree(ROOT / "runtime" / "samovar", tmp_path / package)
+    shutil.copy(ROOT / "bootstrap", tmp_path)
+    (tmp_path / "app.py").write_text(
+        "import sys, samovar\n\ndef handler(event, context): ...\n\nprint(samovar.__path__[0], file=sys.stderr)\n"
+    )
+    code, said = start(
+        tmp_path / "bootstrap", _HANDLER="app.handler", LAMBDA_TASK_ROOT=str(tmp_path), AWS_LAMBDA_RUNTIME_API="[::1]:1"
+    )
+    found, *rest = said.splitlines()
+    assert found == str(tmp_path / package)
+    assert len(rest) == 1
+    assert rest[0].startswith("samovar: GET /2018-06-01/runtime/invocation/next: cannot connect to [::1]:1")
+    assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({}, "_HANDLER is not set"),
+        ({"_HANDLER": "app.handler"}, "AWS_LAMBDA_RUNTIME_API is not set"),
+        ({"_HANDLER": "a.b", "AWS_LAMBDA_RUNTIME_API": "nonsense:"}, "'nonsense:' is not an address: want host:port"),
+        (
+            {"_HANDLER": "a.b", "AWS_LAMBDA_RUNTIME_API": "h:1", "SAMOVAR_TRANSPORT": "carrier-pigeon"},
+            "SAMOVAR_TRANSPORT='carrier-pigeon': want urllib3",
+        ),
+        ({"PATH": "/nowhere"}, "no Python: set SAMOVAR_PYTHON"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(variables: dict[str, str], says: str) -> None:
+    code, said = start(ROOT / "bootstrap", **variables)
+    assert code == 1
+    assert len(said.splitlines()) == 1
+    assert said.startswith("samovar: ")
+    assert says in said
