@@ -360,6 +360,32 @@ def test_a_cancelled_load_opens_the_lock(valkey):
     assert valkey.client.keys() == []
 
 
+def test_a_load_cancelled_while_it_takes_the_lock_opens_it(valkey, monkeypatch):
+    store = environment(valkey)
+    ask, taken, go_on = store._tier._ask, threading.Event(), threading.Event()
+
+    def held_up(question):
+        answer = ask(question)
+        taken.set()
+        assert go_on.wait(TIMEOUT)
+        return answer
+
+    monkeypatch.setattr(store._tier, "_ask", held_up)
+
+    async def main():
+        task = asyncio.create_task(store.get_or_load_async("key", asyncio.Event().wait))
+        assert await asyncio.to_thread(taken.wait, TIMEOUT)
+        assert valkey.client.exists("samovar:test:'key':lock")
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(main(), TIMEOUT))
+    assert valkey.client.keys() == []
+
+
 # Faults: each costs a warning, and no invocation
 
 

@@ -151,7 +151,12 @@ class RedisTier:
                 if step is None:
                     answer = await loader()
                 elif callable(step):
-                    answer = await asyncio.to_thread(self._ask, step)
+                    asked = asyncio.ensure_future(asyncio.to_thread(self._ask, step))
+                    try:
+                        answer = await asyncio.shield(asked)
+                    except asyncio.CancelledError:
+                        await asyncio.wait((asked,))  # at most `timeout`; what is asked next must not overtake it
+                        raise
                 else:
                     await asyncio.sleep(step)
                     answer = None
@@ -168,12 +173,15 @@ class RedisTier:
         name = self._prefix + key
         names = (name, name + ":lock")
         token = urandom(16).hex()
-        found, value = yield from self._find(names, token)
-        if found:
-            return value
-        locked: bool = value
+        locked = True  # until the answer is there: who is cancelled before may have taken it
         try:
+            found, value = yield from self._find(names, token)
+            if found:
+                return value
+            locked = value
             value, data = self._through(name, (yield None))
+        except GeneratorExit:  # nobody is left to carry out a step
+            raise
         except BaseException:
             if locked:
                 yield (lambda: self._client.eval(_UNLOCK, 1, names[1], token))
