@@ -1,6 +1,7 @@
 """One load at a time for a key, in threads and in tasks; and no wait that would never end."""
 
 import asyncio
+import gc
 import random
 import sys
 import threading
@@ -372,6 +373,16 @@ def test_a_sync_loader_that_gives_a_coroutine_is_told_so():
     assert "key" not in store
 
 
+def test_a_value_with_any_attribute_is_no_awaitable():
+    class Proxy:
+        def __getattr__(self, name):
+            return self
+
+    store = TTLCache(ttl=60)
+    value = store.get_or_load("client", Proxy)
+    assert store.get("client") is value
+
+
 # Loads that are given up
 
 
@@ -398,6 +409,31 @@ def test_when_the_loading_task_is_cancelled_another_one_loads():
 
     assert asyncio.run(asyncio.wait_for(main(), TIMEOUT)) == [2] * 10
     assert len(loads) == 2
+
+
+def test_when_the_loading_task_is_collected_unfinished_another_one_loads():
+    store = TTLCache(ttl=60)
+
+    async def never():
+        await asyncio.get_running_loop().create_future()  # nobody else knows it: the task is garbage
+
+    async def begin():
+        asyncio.create_task(store.get_or_load_async("key", never))  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    async def again():
+        return await asyncio.wait_for(store.get_or_load_async("key", lambda: asyncio.sleep(0, "loaded")), TIMEOUT)
+
+    loop = asyncio.new_event_loop()
+    try:
+        loop.set_exception_handler(lambda loop, what: None)  # "Task was destroyed but it is pending!"
+        loop.run_until_complete(begin())
+        assert store.stats().loads == 0
+        gc.collect()
+        assert (store.stats().loads, store.stats().load_errors) == (1, 1)
+        assert loop.run_until_complete(again()) == "loaded"
+    finally:
+        loop.close()
 
 
 def test_when_a_waiting_task_is_cancelled_the_others_do_not_notice():

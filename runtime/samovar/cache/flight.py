@@ -63,7 +63,10 @@ class Flight:
         self._token = _inside.set((*_inside.get(), self))
 
     def __exit__(self, kind: object, error: "BaseException | None", trace: "TracebackType | None") -> None:
-        _inside.reset(self._token)
+        try:
+            _inside.reset(self._token)
+        except ValueError:
+            pass  # a task that never ended is being collected, outside its own context
         _need_no_more(self._by, self)
         if isinstance(error, Exception):
             self.error, self._trace = error, trace

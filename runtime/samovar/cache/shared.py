@@ -138,6 +138,7 @@ class RedisTier:
     async def fetch_async(self, key: str, loader: "Callable[[], Awaitable[Any]]", ttl: float) -> "Any":
         """`fetch` for a coroutine function: the server is asked in a thread, and the event loop goes on."""
         import asyncio
+        from contextlib import suppress
 
         steps = self._steps(key, ttl)
         send, answer = steps.send, None
@@ -155,7 +156,9 @@ class RedisTier:
                     try:
                         answer = await asyncio.shield(asked)
                     except asyncio.CancelledError:
-                        await asyncio.wait((asked,))  # at most `timeout`; what is asked next must not overtake it
+                        while not asked.done():  # at most `timeout`; what is asked next must not overtake it
+                            with suppress(asyncio.CancelledError):
+                                await asyncio.wait((asked,))
                         raise
                 else:
                     await asyncio.sleep(step)

@@ -556,7 +556,7 @@ class TTLCache:
         with flight:
             tier = self._tier
             value = loader() if tier is None else tier.fetch(self._shared_key(flight.key), loader, ttl)
-            if hasattr(value, "__await__"):
+            if hasattr(type(value), "__await__"):
                 if hasattr(value, "close"):
                     value.close()
                 raise TypeError(f"the loader of {flight.key!r} gave an awaitable: use get_or_load_async")
