@@ -255,9 +255,16 @@ def settle() -> None:
 def _import_orjson() -> None:
     global _orjson_loads, _orjson_dumps, _option, _seen
     try:
+        # What orjson takes without a check: it crashes where the function has a module of its own by such a name.
+        from dataclasses import _FIELD  # type: ignore[attr-defined]  # noqa: F401
+        from datetime import datetime_CAPI  # noqa: F401
+        from enum import EnumMeta  # noqa: F401
+        from json import JSONDecodeError  # noqa: F401
+        from uuid import UUID  # noqa: F401
+
         import orjson
-    except ImportError:
-        _seen = -1 << 62  # not shipped: never asked for again
+    except Exception:
+        _seen = -1 << 62  # not shipped, or not to be had here: never asked for again
         return
     _orjson_loads, _orjson_dumps = orjson.loads, orjson.dumps
     _option = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
