@@ -34,9 +34,8 @@ def valkey(_valkey_server):
     import redis
 
     _valkey_server.resume()
-    if not _valkey_server.answers():
-        _valkey_server.start()
-    with redis.Redis(port=_valkey_server.port) as client:
+    _valkey_server.start()
+    with redis.Redis(port=_valkey_server.port, socket_timeout=60) as client:
         client.flushall()
         _valkey_server.client = client
         yield _valkey_server

@@ -28,31 +28,52 @@ class Valkey:
 
         self._binary = str(get_binary_path())
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self._log = tempfile.TemporaryFile("a+b")
+        self.port = _free_port()
+        self._has_answered = False
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Starts the server, after `kill` on the same port again, and waits until it answers."""
+        """Starts the server unless it runs, after `kill` on the same port again, and waits until it answers."""
+        deadline = time.monotonic() + _START_LIMIT
+        launched = False
+        while not (self._runs() and self.answers()):
+            if not self._runs():
+                if launched:
+                    if "Address already in use" not in self._said():
+                        break
+                    if not self._has_answered:  # nobody knows the port yet
+                        self.port = _free_port()
+                self._launch()
+                launched = True
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.005)
+        else:
+            self._has_answered = True
+            return
+        log = self._said()
+        self.stop()
+        raise RuntimeError(f"valkey-server did not start on port {self.port}:\n{log}")
+
+    def _launch(self) -> None:
+        self._log.truncate(0)
         self._process = subprocess.Popen(
             [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             cwd=tempfile.gettempdir(),
         )
-        deadline = time.monotonic() + _START_LIMIT
-        while not self.answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self._log.seek(0)
-                log = self._log.read().decode(errors="replace")
-                self.stop()
-                raise RuntimeError(f"valkey-server did not start on port {self.port}:\n{log}")
-            time.sleep(0.005)
+
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _said(self) -> str:
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
 
     def answers(self) -> bool:
         """Whether it is there and not paused."""
@@ -77,7 +98,7 @@ class Valkey:
             self._process.wait()
 
     def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self._runs():
             os.kill(self._process.pid, number)
 
     def stop(self) -> None:
@@ -92,3 +113,10 @@ class Valkey:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
