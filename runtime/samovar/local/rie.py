@@ -39,6 +39,7 @@ _ARCHITECTURE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm
 _TAG = "SAMOVAR_RIE_ENVIRONMENT"  # set in every process of one environment, whatever session or parent it moves to
 _START_LIMIT = 30.0  # seconds; far beyond what the RIE needs to listen
 _STOP_LIMIT = 3.0  # seconds; Lambda's SHUTDOWN phase is at most 2
+_KILL_LIMIT = 30.0  # seconds; far beyond what the kernel needs to end a process
 
 
 class RIEError(Exception):
@@ -375,7 +376,7 @@ class RIE:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        deadline = time.monotonic() + _STOP_LIMIT
+        deadline = time.monotonic() + _KILL_LIMIT
         while (left := self._left()) and time.monotonic() < deadline:
             for pid in left:
                 try:

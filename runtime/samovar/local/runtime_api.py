@@ -250,7 +250,7 @@ class RuntimeAPI:
         """The recorded requests which are not a poll of /next."""
         return [request for request in list(self.requests) if request.call != NEXT]
 
-    def wait(self, done: Callable[[Sequence[Request]], bool], timeout: float = 30.0) -> None:
+    def wait(self, done: Callable[[Sequence[Request]], bool], timeout: float = 60.0) -> None:
         """Return when `done(requests)` holds; TimeoutError after `timeout` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: done(self.requests), timeout):
