@@ -88,10 +88,15 @@ class Clock:
 
     def __init__(self) -> None:
         self.offset = 0.0
+        self.stopped_at: float | None = None
         self.slept: list[float] = []
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.offset
+        return (time.monotonic() if self.stopped_at is None else self.stopped_at) + self.offset
+
+    def stop(self) -> None:
+        """From now on it is moved by the test alone."""
+        self.stopped_at = time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
