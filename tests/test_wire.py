@@ -116,7 +116,7 @@ def server(*connections: Callable[[socket.socket], None]) -> Iterator[Connection
         client = Connection(f"127.0.0.1:{listener.getsockname()[1]}")
         yield client
         client.close()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
