@@ -1,5 +1,6 @@
 """Work after the response, at the end of INIT and at shutdown; the deadline is moved, never waited for."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -17,8 +18,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
-    for queue in (hooks._deferred, hooks._each_invocation, hooks._shutdown, hooks._warm):
-        queue.clear()
+    hooks.forget()
     context._current = None
 
 
@@ -121,6 +121,65 @@ def test_what_is_dropped_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     hooks.shut_down()
     assert "2 deferred call(s) dropped: test_no_invocation_has_no_end, len" in capsys.readouterr().out
     assert hooks.dropped() == 0
+
+
+def test_sigterm_during_deferred_work_names_what_is_not_finished() -> None:
+    program = """
+import os, signal
+from samovar import hooks, loop
+loop.running = True
+def refresh():
+    os.kill(os.getpid(), signal.SIGTERM)
+hooks.defer(refresh)
+hooks.defer(print, "never")
+hooks.after_response()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == -signal.SIGTERM
+    first, second = done.stdout.splitlines()
+    assert "1 deferred call(s) dropped: print" in first
+    assert "deferred refresh is not finished" in second
+
+
+def test_deferred_work_that_ended_is_not_named(capsys: pytest.CaptureFixture[str]) -> None:
+    hooks.defer(int, "no number")
+    hooks.after_response()
+    assert "int failed" in capsys.readouterr().out
+    assert hooks.dropped() == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_cancelled_coroutine_is_a_failure_like_others(capsys: pytest.CaptureFixture[str]) -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    done: list[int] = []
+    hooks.warm(cancelled)
+    hooks.run_warm()
+    hooks.defer(cancelled)
+    hooks.defer(done.append, 1)
+    hooks.after_response()
+    assert done == [1]
+    said = capsys.readouterr().out
+    assert said.count("CancelledError: Warming") == said.count("CancelledError: Deferred") == 1
+
+
+def test_what_is_to_end_the_process_does(capsys: pytest.CaptureFixture[str]) -> None:
+    hooks.defer(sys.exit, 3)
+    with pytest.raises(SystemExit):
+        hooks.after_response()
+    assert hooks.dropped() == 0
+    assert "deferred exit is not finished" in capsys.readouterr().out
+
+
+def test_a_result_with_any_attribute_is_no_coroutine(capsys: pytest.CaptureFixture[str]) -> None:
+    class Proxy:
+        def __getattr__(self, name: str) -> object:
+            return self
+
+    hooks.defer(Proxy)
+    hooks.after_response()
+    assert capsys.readouterr().out == ""
 
 
 def test_shutdown_hooks_run_once_last_first_and_survive_each_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,8 @@
 """python -m samovar MODULE.FUNCTION: what a container image starts; `bootstrap` comes here too."""
 
 import sys
-from _io import FileIO as _FileIO
-from _io import TextIOWrapper
+from _io import FileIO, TextIOWrapper
+from posix import set_blocking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,15 +27,34 @@ def main(place: str = "") -> "NoReturn":
     from samovar import loop, syspath
 
     syspath.arrange(place)
-    if not isinstance(sys.stdout.buffer, _FileIO):
-        sys.stdout, sys.stderr = _unbuffered(sys.stdout), _unbuffered(sys.stderr)
+    sys.stdout, sys.stderr = _unbuffered(sys.stdout), _unbuffered(sys.stderr)
     loop.run(name)
 
 
-def _unbuffered(stream: "Any") -> TextIOWrapper:
-    """The stream as `python -u` makes it: every write reaches the log at once."""
+class _Whole(FileIO):
+    """A descriptor that takes all of what is written: after a signal, or where a child has made it non-blocking,
+    `python -u` drops the rest without a word.
+    """
+
+    def write(self, data: "Any", /) -> int:
+        size: int = memoryview(data).nbytes
+        done = super().write(data)
+        while done != size:
+            if done is None:
+                set_blocking(self.fileno(), True)
+                done = 0
+            done += super().write(memoryview(data).cast("B")[done:]) or 0
+        return size
+
+
+def _unbuffered(stream: "Any") -> "Any":
+    """The stream so that every write reaches the log at once; None where it is closed."""
+    if stream is None:
+        return None
     stream.flush()
-    return TextIOWrapper(stream.buffer.raw, encoding=stream.encoding, errors=stream.errors, write_through=True)
+    raw = _Whole(stream.fileno(), "wb", closefd=False)
+    raw.name = stream.name
+    return TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, write_through=True)
 
 
 if __name__ == "__main__":

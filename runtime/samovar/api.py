@@ -11,7 +11,7 @@ from samovar.wire import Connection, WireError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from samovar.wire import Body, Transport
+    from samovar.wire import Answer, Body, Transport
 
 _RUNTIME = "/2018-06-01/runtime"
 _EXTENSION = "/2020-01-01/extension"
@@ -106,14 +106,14 @@ class RuntimeApi:
         headers = {"Content-Type": "application/json", "Lambda-Runtime-Function-Error-Type": _header(error_type)}
         self._post(f"{_RUNTIME}/init/error", headers, body)
 
-    def register_extension(self) -> Connection:
+    def register_extension(self) -> None:
         """Registers as an internal extension for no event, which makes Lambda send SIGTERM before SIGKILL.
 
-        Returns the connection on which the extension waits for ever, to be kept open. ("Extensions API": an
-        extension is ready once it has asked for its next event.)
+        The connection on which the extension waits for ever stays open. ("Extensions API": an extension is ready once
+        it has asked for its next event.)
         """
         path = f"{_EXTENSION}/register"
-        connection = Connection(self._address)
+        self._extension = connection = Connection(self._address)
         headers = {"Lambda-Extension-Name": "samovar", "Content-Type": "application/json"}
         try:
             status, answer, body = connection.request("POST", path, headers, b'{"events":[]}')
@@ -126,7 +126,11 @@ class RuntimeApi:
             )
         except WireError as exc:
             raise ApiError(f"POST {path}", 0, str(exc)) from None
-        return connection
+
+    def disown(self) -> None:
+        """Lets go of the connection, which is the parent's, in a child that the function forked: every call fails."""
+        self._exchange = None
+        self._transport = _Disowned()
 
     def _post(self, path: str, headers: "dict[str, str]", body: bytes) -> None:
         headers["User-Agent"] = _AGENT
@@ -136,6 +140,13 @@ class RuntimeApi:
             raise ApiError(f"POST {path}", 0, str(exc)) from None
         if status != 202:
             raise ApiError(f"POST {path}", status, _unexpected(status, 202, answer))
+
+
+class _Disowned:
+    """No transport."""
+
+    def request(self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None") -> "Answer":
+        raise WireError("this is a process that the function forked: events and answers are its parent's")
 
 
 def _header(value: str) -> str:

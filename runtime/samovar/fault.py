@@ -4,6 +4,8 @@
 once there is one. Knows neither the wire nor the loop.
 """
 
+import posix
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,8 +35,6 @@ class Report:
     """One failure: `.error` is the error JSON's object, `.xray` the X-Ray cause's."""
 
     def __init__(self, exc: BaseException, request_id: str) -> None:
-        import posix
-
         frames: list[tuple[str, int, str, str | None]] = []
         if isinstance(exc, Fault):
             name, message = exc.error_type, exc.message
@@ -43,7 +43,7 @@ class Report:
             import traceback
 
             name = xray_name = type(exc).__name__
-            message = _text(exc)
+            message = text(exc)
             frames = _user_frames(exc.__traceback__)
             trace = traceback.format_list(frames)
         self.error: dict[str, Any] = {
@@ -54,7 +54,7 @@ class Report:
         }
         stack = [{"label": label, "path": path, "line": line} for path, line, label, _ in frames]
         self.xray: dict[str, Any] = {
-            "working_directory": posix.getcwd(),
+            "working_directory": _working_directory(),
             "exceptions": [{"message": message, "type": xray_name, "stack": stack}],
             "paths": list({path: None for path, _, _, _ in frames}),
         }
@@ -67,7 +67,15 @@ class Report:
         return cause if len(cause) < _XRAY_LIMIT else b""
 
 
-def _text(exc: BaseException) -> str:
+def _working_directory() -> str:
+    try:
+        return posix.getcwd()
+    except OSError:
+        return ""  # the handler has removed it
+
+
+def text(exc: BaseException) -> str:
+    """Its message, or a remark where there is none to be had."""
     try:
         return str(exc)
     except Exception as inner:

@@ -34,8 +34,7 @@ def load(name: str) -> Handler:
 
         return Handler(companion.adapter(name[5:]), raw=True)
     function = _find(name)
-    code = getattr(_undecorated(function), "__code__", None)
-    if code is not None and code.co_flags & _CO_COROUTINE:
+    if _gives_coroutine(function):
         return Handler(lambda event, context: run_coroutine(function(event, context)))
     return Handler(function)
 
@@ -74,13 +73,16 @@ def fault(error_type: str, message: str, trace: "list[str] | None" = None) -> Ex
     return Fault(error_type, message, trace)
 
 
-def _undecorated(function: "Any") -> "Any":
-    """The function whose code says whether calling it gives a coroutine: behind functools.partial, or an object's
-    `__call__`.
-    """
-    while hasattr(function, "func") and hasattr(function, "keywords"):
+def _gives_coroutine(function: "Any") -> bool:
+    """Whether calling it gives a coroutine, as the code says: behind functools.partial, or an object's `__call__`."""
+    functools = sys.modules.get("functools")
+    while functools is not None and isinstance(function, functools.partial):
         function = function.func
-    return function if hasattr(function, "__code__") else getattr(type(function), "__call__", function)  # noqa: B004
+    try:
+        code = function.__code__ if hasattr(function, "__code__") else type(function).__call__.__code__
+        return bool(code.co_flags & _CO_COROUTINE)
+    except Exception:  # an object may have any attribute, and raise anything where it has none
+        return False
 
 
 _event_loop: "Any" = None

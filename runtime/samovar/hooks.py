@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[[], Any])
 
 _deferred: "list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]" = []
+_begun: "list[Callable[..., Any]]" = []  # deferred calls that have not ended
 _each_invocation: "list[Callable[[], object]]" = []
 _shutdown: "list[Callable[[], object]]" = []
 _warm: "list[tuple[Callable[[], Any], bool]]" = []
@@ -61,10 +62,12 @@ def run_deferred() -> None:
     """Runs what has been deferred, and what that defers in its turn. Called by the loop after each response."""
     while _deferred and remaining() > 0:
         f, args, kwargs = _deferred.pop(0)
+        _begun.append(f)
         try:
             _finish(f(*args, **kwargs))
-        except Exception as exc:
-            logs.write_exception(f"Deferred {_name(f)} failed", exc)
+        except BaseException as exc:
+            _log_failure(f"Deferred {_name(f)} failed", exc)
+        _begun.pop()
 
 
 def dropped() -> int:
@@ -74,7 +77,16 @@ def dropped() -> int:
         names = ", ".join(_name(f) for f, _, _ in _deferred[:5])
         logs.write("WARNING", f"The environment ends: {count} deferred call(s) dropped: {names}")
         _deferred.clear()
+    if _begun:
+        logs.write("WARNING", f"The environment ends: deferred {_name(_begun[-1])} is not finished")
+        _begun.clear()
     return count
+
+
+def forget() -> None:
+    """Empties all queues, in a child process that the function forked: what is in them is for the parent to do."""
+    for queue in (_deferred, _begun, _each_invocation, _shutdown, _warm):
+        queue.clear()
 
 
 def each_invocation(f: "Callable[[], object]") -> None:
@@ -88,8 +100,8 @@ def after_response() -> None:
     for f in _each_invocation:
         try:
             f()
-        except Exception as exc:
-            logs.write_exception(f"{_name(f)} failed after the response", exc)
+        except BaseException as exc:
+            _log_failure(f"{_name(f)} failed after the response", exc)
 
 
 def on_shutdown(f: "F") -> "F":
@@ -152,19 +164,27 @@ def run_warm() -> None:
     for f, required in _warm:
         try:
             _finish(f())
-        except Exception as exc:
+        except BaseException as exc:
             if required:
                 raise
-            logs.write_exception(f"Warming {_name(f)} failed", exc)
+            _log_failure(f"Warming {_name(f)} failed", exc)
     _warm.clear()
 
 
 def _finish(result: "Any") -> None:
     """A coroutine function has only begun when it is called."""
-    if hasattr(result, "__await__"):
+    if hasattr(type(result), "__await__"):
         from samovar import handler
 
         handler.run_coroutine(result)
+
+
+def _log_failure(message: str, exc: BaseException) -> None:
+    """Logs an Exception, or the cancellation of what a coroutine waited for; raises what is to end the process."""
+    asyncio = sys.modules.get("asyncio")
+    if not isinstance(exc, Exception) and (asyncio is None or not isinstance(exc, asyncio.CancelledError)):
+        raise exc
+    logs.write_exception(message, exc)
 
 
 def _name(f: object) -> str:

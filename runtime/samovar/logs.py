@@ -33,11 +33,7 @@ class StandardSink:
         sys.stdout.write(msg)
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
-        text = "\r".join(message_lines) + "\n"
-        try:
-            sys.stdout.write(text)
-        except Exception:  # the handler closed or replaced it; a lone surrogate in the message has no UTF-8
-            posix.write(1, text.encode("utf-8", "backslashreplace"))
+        _log(self, "\r".join(message_lines) + "\n", b"")
 
 
 class FramedSink:
@@ -62,7 +58,21 @@ class FramedSink:
             frame = frame[posix.write(self.fd, frame) :]
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
-        self.log("\n".join(message_lines), (JSON_FRAMES if is_json() else TEXT_FRAMES)[40])
+        _log(self, "\n".join(message_lines), (JSON_FRAMES if is_json() else TEXT_FRAMES)[40])
+
+
+def _log(to: "StandardSink | FramedSink", text: str, frame_type: bytes) -> None:
+    """The runtime's own record. What the handler has made of the log must not keep it from going on."""
+    try:
+        to.log(text, frame_type)
+    except Exception:  # sys.stdout or the descriptor is closed or replaced; a lone surrogate has no UTF-8
+        try:
+            posix.write(1, text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # nowhere to log is left
+
+
+_settings: "tuple[bool, str] | None" = None  # of the log, as they were when INIT began
 
 
 _sink: "StandardSink | FramedSink | None" = None
@@ -85,11 +95,15 @@ def sink() -> "StandardSink | FramedSink":
 
 def is_json() -> bool:
     """Whether `AWS_LAMBDA_LOG_FORMAT` asks for JSON records."""
+    if _settings is not None:
+        return _settings[0]
     return posix.environ.get(b"AWS_LAMBDA_LOG_FORMAT", b"").upper() == b"JSON"
 
 
 def level_name() -> str:
     """The level that `AWS_LAMBDA_LOG_LEVEL` names, in `logging`'s words; empty where unset."""
+    if _settings is not None:
+        return _settings[1]
     level = posix.environ.get(b"AWS_LAMBDA_LOG_LEVEL", b"").decode().upper()
     return "DEBUG" if level == "TRACE" else level
 
@@ -110,11 +124,11 @@ def write(level: str, message: str) -> None:
         }
         if invocation and invocation.tenant_id is not None:
             record["tenantId"] = invocation.tenant_id
-        sink().log(_json(record) + "\n", JSON_FRAMES[LEVELS[level]])
+        _log(sink(), _json(record) + "\n", JSON_FRAMES[LEVELS[level]])
         return
     now = time_ns() // 1_000_000
     at = f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(now // 1000))}.{now % 1000:03d}Z"
-    sink().log(f"[{level}]\t{at}\t{request_id}\t{message}\n", TEXT_FRAMES[LEVELS[level]])
+    _log(sink(), f"[{level}]\t{at}\t{request_id}\t{message}\n", TEXT_FRAMES[LEVELS[level]])
 
 
 def write_exception(message: str, exc: BaseException) -> None:
@@ -196,7 +210,10 @@ def set_up_logging() -> None:
 
 
 def install() -> None:
-    """To be called once, at the beginning of INIT."""
+    """To be called once, at the beginning of INIT. What the function does to the environment changes nothing later."""
+    global _settings
+    _settings = is_json(), level_name()
+    sink()
     if "logging" in sys.modules:
         set_up_logging()
     else:

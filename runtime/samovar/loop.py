@@ -13,7 +13,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from samovar.fault import Report
+
 running = False
+_spare: "list[int]" = []  # a descriptor to give up when a function has used up all the others
 _TRACE_ID = b"_X_AMZN_TRACE_ID"
 
 
@@ -31,6 +34,7 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
     except ValueError as exc:
         _die(f"AWS_LAMBDA_RUNTIME_API: {exc}" if "address" in str(exc) else str(exc))
     running = True
+    posix.register_at_fork(after_in_child=lambda: _forked(client))
     try:
         serve(client, initialise(client, name))
     except api.ApiError as exc:
@@ -38,6 +42,17 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
     finally:
         if (hooks := sys.modules.get("samovar.hooks")) is not None:
             hooks.shut_down()
+
+
+def _forked(client: api.RuntimeApi) -> None:
+    """Makes of a child that the function forked a process of its own: events and answers, deferred work and shutdown
+    hooks are the parent's.
+    """
+    global running
+    running = False
+    client.disown()
+    if (hooks := sys.modules.get("samovar.hooks")) is not None:
+        hooks.forget()
 
 
 def initialise(client: api.RuntimeApi, name: str) -> handler.Handler:
@@ -74,6 +89,7 @@ def initialise(client: api.RuntimeApi, name: str) -> handler.Handler:
 
 def serve(client: api.RuntimeApi, found: handler.Handler) -> "NoReturn":
     """Every invocation from now on."""
+    _spare.append(posix.open("/", posix.O_RDONLY))
     call, raw = found.call, found.raw
     next_event, respond = client.next, client.respond
     loads, dumps, settle = codec.loads, codec.dumps, codec.settle
@@ -133,7 +149,7 @@ def _fail(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", 
         _report(client, request_id, invocation_id, exc)
     except api.ApiError as refused:
         logs.write("ERROR", f"The error of this invocation was not taken: {refused}")
-    if getattr(exc, "fatal", False):
+    if isinstance(exc, sys.modules["samovar.fault"].Fault) and exc.fatal:
         sys.exit(1)
 
 
@@ -155,11 +171,19 @@ def _undelivered(
 
 def _report(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: Exception) -> None:
     """Logs and posts the failure of one invocation. Raises ApiError where the Runtime API does not take it."""
-    from samovar import fault
-
-    report = fault.Report(exc, request_id)
+    try:
+        report = _described(exc, request_id)
+    except OSError:  # the function has used up the descriptors, and what tells of it is not imported yet
+        posix.close(_spare.pop())
+        report = _described(exc, request_id)
     logs.write_error(report.error)
     client.fail(request_id, codec.dumps(report.error), report.error["errorType"], report.xray_header(), invocation_id)
+
+
+def _described(exc: Exception, request_id: str) -> "Report":
+    from samovar import fault
+
+    return fault.Report(exc, request_id)
 
 
 def _variable(name: bytes, meaning: str) -> str:

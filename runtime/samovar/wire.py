@@ -226,13 +226,17 @@ class Connection:
     def close(self) -> None:
         """Closes the socket; the next request opens another."""
         if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+            sock, self._sock = self._sock, None
+            try:
+                sock.close()
+            except OSError:
+                pass  # the function has closed its descriptor
 
     def _connect(self) -> socket:
         self.close()
         sock = socket(AF_INET6 if ":" in self._host else AF_INET, SOCK_STREAM)
         try:
+            sock.setblocking(True)  # whatever a function gave to socket.setdefaulttimeout
             sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             sock.connect((self._host, self._port))
         except OSError as exc:
@@ -262,7 +266,7 @@ class Connection:
             if got == len(self._buffer):
                 if got >= _HEAD_LIMIT:
                     raise WireError(f"headers of more than {_HEAD_LIMIT} bytes")
-                self._buffer += bytes(got)
+                self._buffer = self._buffer + bytes(got)  # the last body may still be a view of the old one
             more = sock.recv_into(memoryview(self._buffer)[got:])
             if not more:
                 raise WireError(

@@ -52,6 +52,11 @@ def test_a_handler_cannot_take_the_next_request_from_the_input(serve: Serve) -> 
         ("raise KeyError(event)", "KeyError", "'luck'"),
         ("a, b = 1, 0\n    return a / b", "ZeroDivisionError", "division by zero"),
         ("class Own(Exception): pass\n    raise Own('a: b\\nc')", "Own", "a: b\nc"),
+        (
+            "class Own(Exception):\n        def __str__(self): return 1 / 0\n    raise Own",
+            "Own",
+            "<Own: its __str__ raised ZeroDivisionError>",
+        ),
     ],
 )
 def test_what_a_handler_raises_is_the_invocations_error(

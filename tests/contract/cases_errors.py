@@ -280,6 +280,10 @@ def _too_large(outcomes: list[Outcome]) -> object:
     )
 
 
+def _lives_on(outcomes: list[Outcome]) -> object:
+    return all(outcome.value["errorMessage"] == "x" and outcome.exit is None for outcome in outcomes[1:])
+
+
 def fails(statement: str) -> Run:
     """A handler that runs the statement, with a second event behind it."""
     return Run(app(f"import os, signal, sys\n\ndef handler(event, context):\n    {statement}\n"), (Event(), Event()))
@@ -301,6 +305,85 @@ SOLOS = [
         "exception-without-text",
         lambda outcomes: all(
             outcome.value["errorMessage"] == "<StrRaises: its __str__ raised RuntimeError>" for outcome in outcomes[1:]
+        ),
+    ),
+    Solo(
+        "error-that-calls-itself-fatal",
+        Run(
+            app("""
+        class Refused(Exception):
+            def fatal(self): return False
+
+        def handler(event, context):
+            raise Refused("x")
+    """),
+            (Event(), Event()),
+        ),
+    ),
+    Solo(
+        "error-for-want-of-descriptors",
+        Run(
+            app("""
+        import os, resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        held = []
+
+        def handler(event, context):
+            if not held:
+                os.remove(__file__)
+            while True:
+                held.append(open("/dev/null"))
+    """),
+            (Event(), Event()),
+        ),
+    ),
+    Solo(
+        "error-in-a-removed-folder",
+        Run(
+            app("""
+        import os, tempfile
+
+        def handler(event, context):
+            folder = tempfile.mkdtemp()
+            os.chdir(folder)
+            os.rmdir(folder)
+            raise ValueError("x")
+    """),
+            (Event(), Event()),
+        ),
+        "folder-removed",
+        _lives_on,
+    ),
+    *(
+        Solo(
+            f"error-{name}",
+            Run(
+                app(f"import os, sys\n\ndef handler(event, context):\n    {close}\n    raise ValueError('x')\n"),
+                (Event(), Event()),
+                framed=framed,
+            ),
+            "log-closed",
+            _lives_on,
+            urllib3=not framed,  # it does not connect again when its socket has been closed under it
+        )
+        for name, close, framed in (
+            ("without-stdout", "sys.stdout = None", False),
+            ("with-stdout-closed", "sys.stdout.close()", False),
+            ("with-descriptor-1-closed", "os.path.exists('/proc/self/fd/1') and os.close(1)", False),
+            ("with-telemetry-closed", "os.closerange(3, 100)", True),
+        )
+    ),
+    Solo(
+        "large-head-after-an-event-that-is-no-json",
+        Run(
+            app("""
+        def handler(event, context):
+            return len(context.client_context.custom["large"])
+    """),
+            (
+                Event(b"\xff"),
+                Event(headers=(("Lambda-Runtime-Client-Context", '{"custom":{"large":"%s"}}' % ("x" * 20_000)),)),
+            ),
         ),
     ),
     Solo("exit-int", fails("sys.exit(7)")),

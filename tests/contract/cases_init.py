@@ -221,6 +221,39 @@ _RUNS: dict[str, Run] = {
     "setrecursionlimit": importing(
         "import sys\nsys.setrecursionlimit(5000)\n\ndef handler(event, context):\n    return sys.getrecursionlimit()\n"
     ),
+    "default-socket-timeout": importing(
+        "import socket\nsocket.setdefaulttimeout(0)\n\ndef handler(event, context):\n    return 1\n"
+    ),
+    "uuid-module-shadowed": Run(
+        {"app.py": "def handler(event, context):\n    return len(event)\n", "uuid.py": "MINE = 1\n"},
+        (Event(b'"%s"' % (b"x" * 300_000)), Event()),
+    ),
+    "handler-with-any-attribute": named(
+        "app.h",
+        app(
+            """
+                class H:
+                    def __getattr__(self, name):
+                        return H()
+                    def __call__(self, event, context):
+                        return 1
+                h = H()
+            """
+        ),
+    ),
+    "handler-whose-attributes-fail": named(
+        "app.h",
+        app(
+            """
+                class H:
+                    def __getattr__(self, name):
+                        raise RuntimeError("not bound")
+                    def __call__(self, event, context):
+                        return 1
+                h = H()
+            """
+        ),
+    ),
     "environ-at-import": importing(
         """
             import os
@@ -247,7 +280,15 @@ def _shadowed(outcomes: list[Outcome]) -> object:
     return outcomes[1].value == 1
 
 
-_ON_BOTH = {"name-plain", "missing-module", "syntax-error", "exception", "exit-int", "signal-kill"}
+_ON_BOTH = {
+    "default-socket-timeout",
+    "name-plain",
+    "missing-module",
+    "syntax-error",
+    "exception",
+    "exit-int",
+    "signal-kill",
+}
 
 SOLOS = [
     Solo(f"init-{name}", run, "shadowed-stdlib", _shadowed, urllib3=False)

@@ -329,6 +329,30 @@ _SET_UPS: dict[str, str] = {
             logging.error('reloaded')
             return len(logging.getLogger().handlers)
     """,
+    "settings-changed-at-import": """
+        import os
+        os.environ.update(AWS_LAMBDA_LOG_FORMAT="Text" if "AWS_LAMBDA_LOG_FORMAT" in os.environ else "JSON")
+        os.environ["AWS_LAMBDA_LOG_LEVEL"] = "ERROR"
+        import logging
+
+        def handler(event, context):
+            logging.info('for those with INFO')
+            logging.error('as before')
+            raise ValueError('as before')
+    """,
+    "environment-cleared": """
+        import os
+
+        def handler(event, context):
+            os.environ.clear()
+            raise ValueError('as before')
+    """,
+    "telemetry-variable": """
+        import os
+
+        def handler(event, context):
+            return '_LAMBDA_TELEMETRY_LOG_FD' in os.environ
+    """,
     "print-at-import": """
         import sys
         print('out')

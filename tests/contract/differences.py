@@ -78,6 +78,14 @@ DIFFERENCES = {
         "A failure whose message has a lone surrogate is reported",
         "Escaped in the log, as it is in the error JSON. The official client exits when it writes its text log",
     ),
+    "log-closed": Difference(
+        "A failure that cannot be logged is reported",
+        "The handler has closed `sys.stdout`, descriptor 1 or the telemetry descriptor. The official client exits",
+    ),
+    "folder-removed": Difference(
+        "A failure in a working directory that the handler has removed is reported",
+        "Its name is left empty in the X-Ray cause. The official client exits",
+    ),
     "managed-lone-surrogate": Difference(
         "A lone surrogate in a result is escaped whatever `AWS_EXECUTION_ENV` says",
         "With that of Python 3.12 and later the official client exits",
@@ -89,6 +97,11 @@ DIFFERENCES = {
     "shadowed-stdlib": Difference(
         "A module of the function may have the name of one that the runtime does not use",
         "A `json.py` beside the handler keeps the official client from starting",
+    ),
+    "forked-child": Difference(
+        "A child that the handler forks posts nothing, and asks for no event",
+        "When it leaves the handler, its failure is logged and it exits with 1. With the official client it answers in "
+        "its parent's place, and both read the events of one connection",
     ),
     # in words only
     "request-id-refused": Difference(
