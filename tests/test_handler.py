@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from samovar import handler
-from samovar.fault import Fault
+from samovar.fault import Fault, Report
 
 
 @pytest.fixture
@@ -58,6 +58,41 @@ def test_coroutine_functions_of_all_kinds_share_one_loop(module: Any, name: str)
     first, second = call(1, None), call(2, None)
     assert (first[0], second[0]) == (1, 2)
     assert first[1] == second[1]
+
+
+def test_a_loop_of_the_functions_own_is_used_while_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def running() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    monkeypatch.setattr(handler, "_event_loop", None)
+    theirs = asyncio.new_event_loop()
+    asyncio.set_event_loop(theirs)
+    try:
+        assert handler.run_coroutine(running()) is theirs
+        theirs.close()
+        ours = handler.run_coroutine(running())
+        assert ours is not theirs
+        assert handler.run_coroutine(running()) is ours
+        ours.close()
+    finally:
+        theirs.close()
+        asyncio.set_event_loop(None)
+
+
+def test_a_cancelled_handler_has_failed_like_any_other(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def function(event: Any, context: Any) -> Any:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel("because")
+        await task
+
+    monkeypatch.setattr(handler, "_event_loop", None)
+    module.handler = function
+    with pytest.raises(Exception, match="because") as caught:
+        handler.load("user_code.handler").call({}, None)
+    report = Report(caught.value.with_traceback(caught.tb.tb_next), "id").error  # without this test's own frame
+    assert report["errorType"] == "CancelledError"
+    assert "in function" in report["stackTrace"][0]
+    handler._event_loop.close()
 
 
 def test_what_a_coroutine_started_lives_on(module: Any) -> None:

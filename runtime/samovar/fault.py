@@ -83,11 +83,14 @@ def text(exc: BaseException) -> str:
 
 
 def _user_frames(tb: "TracebackType | None") -> "list[tuple[str, int, str, str | None]]":
-    """The traceback from the first frame that is not the runtime's own or the import system's."""
+    """The traceback from the first frame that is not the runtime's own or the import system's, nor the event loop's
+    that the runtime runs.
+    """
     import traceback
 
     frames = [(f.filename, f.lineno or 0, f.name, f.line) for f in traceback.extract_tb(tb)]
-    for i, frame in enumerate(frames):
-        if not frame[0].startswith((_PACKAGE, "<frozen importlib")):
+    own = (_PACKAGE, "<frozen importlib")
+    for i, (path, _, name, _) in enumerate(frames):
+        if not path.startswith(own) and (name != "run_until_complete" or not frames[i - 1][0].startswith(_PACKAGE)):
             return frames[i:]
     return []

@@ -90,12 +90,23 @@ _event_loop: "Any" = None
 
 def run_coroutine(coroutine: "Coroutine[Any, Any, Any]") -> "Any":
     """Runs a coroutine on the environment's one event loop, so that what it keeps (connections, tasks) outlives the
-    invocation.
-    """
-    global _event_loop
-    if _event_loop is None:
-        import asyncio
+    invocation: the one that the function has set for itself, or else our own.
 
-        _event_loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(_event_loop)
-    return _event_loop.run_until_complete(coroutine)
+    Cancelled, it fails with an Exception of that name: CancelledError itself would end the environment.
+    """
+    import asyncio
+
+    global _event_loop
+    if _event_loop is None or _event_loop.is_closed():
+        try:
+            _event_loop = asyncio.get_event_loop()
+        except (RuntimeError, DeprecationWarning):
+            pass
+        if _event_loop is None or _event_loop.is_closed():
+            _event_loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(_event_loop)
+    try:
+        return _event_loop.run_until_complete(coroutine)
+    except asyncio.CancelledError as exc:
+        failure = type("CancelledError", (Exception,), {})
+        raise failure(*exc.args).with_traceback(exc.__traceback__) from None
