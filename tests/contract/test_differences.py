@@ -8,7 +8,18 @@ import pytest
 
 from tests.contract.contracts import CONTRACTS, pair
 from tests.contract.differences import DIFFERENCES
-from tests.contract.harness import CHECKOUT, OFFICIAL, OURS, OURS_URLLIB3, UPDATE_WARNING, Event, Outcome, Outcomes, Run
+from tests.contract.harness import (
+    CHECKOUT,
+    OFFICIAL,
+    OURS,
+    OURS_URLLIB3,
+    UPDATE_WARNING,
+    Event,
+    Outcome,
+    Outcomes,
+    Run,
+    execute,
+)
 from tests.contract.table import app
 
 # Those which the harness leaves out of every comparison, each held by a test below.
@@ -103,7 +114,7 @@ def test_init_frames(outcomes: Outcomes, runtime: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("leaves", ["raise ValueError('in the child')", "return 'from the child'"])
-def test_a_forked_child_is_no_runtime(outcomes: Outcomes, runtime: str, leaves: str) -> None:
+def test_a_forked_child_is_no_runtime(runtime: str, leaves: str) -> None:
     source = app(f"""
         import os, signal, samovar
 
@@ -118,7 +129,7 @@ def test_a_forked_child_is_no_runtime(outcomes: Outcomes, runtime: str, leaves: 
                 os.kill(os.getpid(), signal.SIGTERM)
             return [event, ended, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
     """)
-    _, *handled = outcomes(Run(source, (Event(b"1"), Event(b"2"))), runtime)
+    _, *handled = execute(Run(source, (Event(b"1"), Event(b"2"))), runtime)
     assert [outcome.value for outcome in handled] == [[1, 1, -15], [2, 1, -15]]
     for number, outcome in enumerate(handled, 1):
         text = outcome.stdout.decode()
