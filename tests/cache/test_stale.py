@@ -280,6 +280,35 @@ def test_outside_the_runtime_a_coroutine_refreshes_beside_the_caller(clocks, sou
     assert "the database is away" in said[0][1]
 
 
+def test_a_refresh_that_never_began_does_not_keep_later_ones_away(clocks, said):
+    """Outside the runtime the event loop may end at once, and with it a refresh that had not begun."""
+    store = clocks.cache(ttl=60)
+    loads = []
+
+    async def load():
+        loads.append(1)
+        return len(loads)
+
+    def call():
+        return asyncio.run(store.get_or_load_async("key", load, stale=60))
+
+    assert call() == 1
+    clocks.run(90)
+    assert call() == 1
+    clocks.run(60)
+    loaded = call()
+    assert loaded == len(loads)
+    clocks.run(90)
+
+    async def again():
+        value = await store.get_or_load_async("key", load, stale=60)
+        while len(loads) == loaded:
+            await asyncio.sleep(0)
+        return value
+
+    assert asyncio.run(asyncio.wait_for(again(), 60)) == loaded
+
+
 def test_async_on_error_stale(clocks, source):
     store = clocks.cache(ttl=60)
 

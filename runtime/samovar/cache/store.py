@@ -196,7 +196,7 @@ class TTLCache:
         self._root = self._hand = Entry()  # closes SIEVE's ring: root.newer is the oldest entry, root.older the newest
         self._root.newer = self._root.older = self._root
         self._flights: dict[Hashable, Flight] = {}
-        self._refreshing: set[Hashable] = set()
+        self._refreshing: dict[Hashable, Entry] = {}  # what a refresh is queued for; it may never come to run
         self._lock = RLock()  # re-entrant, because a destructor that the collector runs may come back here
         self._wall, self._monotonic = clocks
         wall = self._wall()
@@ -532,9 +532,9 @@ class TTLCache:
                 elif on_error != "stale":
                     self._served_stale += 1
                     entry.seen = True
-                    first = key not in self._refreshing and key not in self._flights
+                    first = self._refreshing.get(key) is not entry and key not in self._flights
                     if first:
-                        self._refreshing.add(key)
+                        self._refreshing[key] = entry
                     return entry.value, None, first, None
             if not counted:
                 self._misses += 1
@@ -603,7 +603,7 @@ class TTLCache:
         except Exception as error:
             self._log_refresh(key, error)
         finally:
-            self._refreshing.discard(key)
+            self._refreshing.pop(key, None)
 
     async def _refresh_async(
         self, key: "Hashable", loader: "Callable[[], Awaitable[Any]]", ttl: float, stale: float
@@ -614,7 +614,7 @@ class TTLCache:
         except Exception as error:
             self._log_refresh(key, error)
         finally:
-            self._refreshing.discard(key)
+            self._refreshing.pop(key, None)
 
     def _defer_async(self, key: "Hashable", loader: "Callable[[], Awaitable[Any]]", ttl: float, stale: float) -> None:
         """Queues a refresh that needs an event loop: the caller's own if it is still open by then, or a new one."""
