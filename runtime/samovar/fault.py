@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PACKAGE = __file__.rpartition("/")[0] + "/"
+_LARGEST = 6_291_556  # bytes of a body, the Runtime API's limit
+_SHOWN = 100_000  # characters of a message that is too large
 _XRAY_LIMIT = 1024 * 1024  # bytes; a longer cause is left out, as by the official client
 
 
@@ -58,6 +60,16 @@ class Report:
             "exceptions": [{"message": message, "type": xray_name, "stack": stack}],
             "paths": list({path: None for path, _, _, _ in frames}),
         }
+
+    def body(self) -> bytes:
+        """The error JSON. Of a message too large for the Runtime API its beginning: a larger body costs the environment."""
+        from samovar import codec
+
+        body = codec.dumps(self.error)
+        if len(body) > _LARGEST:
+            cut = f"{self.error['errorMessage'][:_SHOWN]}… ({len(body)} bytes, cut to be reported)"
+            body = codec.dumps({**self.error, "errorMessage": cut})
+        return body
 
     def xray_header(self) -> bytes:
         """The cause as ASCII JSON for a header, or nothing when it would be 1 MiB or more."""

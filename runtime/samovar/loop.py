@@ -79,7 +79,7 @@ def initialise(client: api.RuntimeApi, name: str) -> handler.Handler:
 
         report = fault.Report(exc, "")
         logs.write_error(report.error)
-        client.fail_init(codec.dumps(report.error), report.error["errorType"])
+        client.fail_init(report.body(), report.error["errorType"])
         sys.exit(1)
     if gc.get_threshold()[0] == 0:
         gc.set_threshold(*threshold)
@@ -177,7 +177,7 @@ def _report(client: api.RuntimeApi, request_id: str, invocation_id: "str | None"
         posix.close(_spare.pop())
         report = _described(exc, request_id)
     logs.write_error(report.error)
-    client.fail(request_id, codec.dumps(report.error), report.error["errorType"], report.xray_header(), invocation_id)
+    client.fail(request_id, report.body(), report.error["errorType"], report.xray_header(), invocation_id)
 
 
 def _described(exc: Exception, request_id: str) -> "Report":

@@ -338,6 +338,16 @@ SOLOS = [
         ),
     ),
     Solo(
+        "error-too-large",
+        fails("raise ValueError('x' * 6_291_556)"),
+        "error-too-large",
+        lambda outcomes: all(
+            outcome.value["errorMessage"].startswith("x" * 100_000 + "… (")
+            and len(outcome.value["errorMessage"]) < 101_000
+            for outcome in outcomes[1:]
+        ),
+    ),
+    Solo(
         "error-in-a-removed-folder",
         Run(
             app("""

@@ -78,6 +78,10 @@ DIFFERENCES = {
         "A failure whose message has a lone surrogate is reported",
         "Escaped in the log, as it is in the error JSON. The official client exits when it writes its text log",
     ),
+    "error-too-large": Difference(
+        "An error over 6,291,556 bytes is reported with the beginning of its message",
+        "The Runtime API refuses a larger one, which costs the environment; the log has all of it",
+    ),
     "log-closed": Difference(
         "A failure that cannot be logged is reported",
         "The handler has closed `sys.stdout`, descriptor 1 or the telemetry descriptor. The official client exits",

@@ -94,6 +94,17 @@ def test_an_exception_is_the_callers_and_the_environment_lives_on(start: Start) 
     assert rie.invoke({}).json()["count"] == 2
 
 
+def test_a_message_too_large_is_cut_and_the_environment_lives_on(start: Start) -> None:
+    rie = start("raises.handler")
+    before = rie.pid
+    for _ in range(2):
+        answer = rie.invoke({"size": 7_000_000}).json()
+        assert answer["errorType"] == "ValueError"
+        assert answer["errorMessage"].startswith("x" * 100_000 + "… (")
+    assert len(rie.log().inits) == 1
+    assert before in (None, rie.pid)
+
+
 def test_an_event_that_is_no_json_is_the_callers_and_the_environment_lives_on(start: Start) -> None:
     rie = start()
     assert rie.invoke(b'{"broken": ').json()["errorType"] == "Runtime.UnmarshalError"
