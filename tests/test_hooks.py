@@ -110,6 +110,23 @@ def test_outside_the_runtime_deferred_work_runs_at_once(monkeypatch: pytest.Monk
     assert done == [1]
 
 
+def test_outside_the_runtime_a_coroutine_is_a_task_of_the_callers_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "running", False)
+    done: list[object] = []
+
+    async def deferred() -> None:
+        done.append(asyncio.get_running_loop())
+
+    async def main() -> None:
+        hooks.defer(deferred)
+        assert done == []
+        while not done:
+            await asyncio.sleep(0)
+        assert done == [asyncio.get_running_loop()]
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
 def test_defer_wants_a_function() -> None:
     with pytest.raises(TypeError, match="is not callable: give the function"):
         hooks.defer(print("x"))  # type: ignore[arg-type, func-returns-value]

@@ -62,7 +62,7 @@ class Report:
         }
 
     def body(self) -> bytes:
-        """The error JSON. Of a message too large for the Runtime API its beginning: a larger body costs the environment."""
+        """The error JSON. Of a message too large for the Runtime API its beginning: more would cost the environment."""
         from samovar import codec
 
         body = codec.dumps(self.error)

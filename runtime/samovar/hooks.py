@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _deferred: "list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]" = []
 _begun: "list[Callable[..., Any]]" = []  # deferred calls that have not ended
+_beside: "set[Any]" = set()  # an event loop holds its tasks only weakly
 _each_invocation: "list[Callable[[], object]]" = []
 _shutdown: "list[Callable[[], object]]" = []
 _warm: "list[tuple[Callable[[], Any], bool]]" = []
@@ -47,7 +48,7 @@ def defer(f: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> None:
 
     What is deferred during INIT runs after the first response. An exception is logged with the request id and stops
     nothing. When the invocation's time is up, what has not begun waits for the next response. Outside the runtime f
-    runs at once.
+    runs at once, a coroutine function in a task where there is an event loop.
     """
     if not callable(f):
         raise TypeError(f"defer: {f!r} is not callable: give the function and, after it, its arguments")
@@ -173,10 +174,17 @@ def run_warm() -> None:
 
 def _finish(result: "Any") -> None:
     """A coroutine function has only begun when it is called."""
-    if hasattr(type(result), "__await__"):
-        from samovar import handler
+    if not hasattr(type(result), "__await__"):
+        return
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # outside the runtime: beside the caller
+        task = asyncio.ensure_future(result)
+        _beside.add(task)
+        task.add_done_callback(_beside.discard)
+        return
+    from samovar import handler
 
-        handler.run_coroutine(result)
+    handler.run_coroutine(result)
 
 
 def _log_failure(message: str, exc: BaseException) -> None:
