@@ -1,0 +1,134 @@
+"""Large documents, read in pieces: long strings, and long lists of objects.
+
+orjson works on a copy of the document and on a tree of it; in pieces both are small, so that a large event costs memory
+for itself and its value, and no more. A piece is replaced by a string that nobody can know, what is left is read, and
+the pieces are put where that string stands. Nothing rests on a guess: what is left is only JSON if the pieces stood
+where a value may stand, and each piece is read as JSON by itself. Imported at the first large document.
+"""
+
+from posix import urandom
+
+from samovar import codec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Source = Any  # bytes, a bytearray or an mmap, of which slices are bytes, or as good
+    Hole = tuple[int, int, str | list[Any]]
+
+_PIECE = 65_000  # bytes
+_TRIES = 8
+
+
+def loads(data: "Source", parse: "Callable[[bytes], Any]") -> "Any":
+    """The value of a JSON document, as `codec.loads` gives it.
+
+    parse: a strict parser, for strings. Raises ValueError or RecursionError where the document is not one for this
+    way, or is no JSON.
+    """
+    secret = urandom(16).hex()
+    holes: dict[object, Any] = {}
+    rest: list[bytes] = []
+    at = 0
+    while len(data) - at > _PIECE:
+        hole = _items(data, at) or _string(data, at, parse)
+        if hole is None:
+            raise ValueError("neither long strings nor a long list of objects")
+        name = f"{secret}{len(holes)}"
+        rest += (data[at : hole[0]], b'"%b"' % name.encode())
+        at = hole[1]
+        holes[name] = hole[2]
+    rest.append(data[at:])
+    root = [codec.loads(b"".join(rest))]
+    _fill(root, holes)
+    if holes:
+        raise ValueError("a key, or under a key that came twice")
+    return root[0]
+
+
+def _string(data: "Source", at: int, parse: "Callable[[bytes], Any]") -> "Hole | None":
+    """The string that the piece at `at` ends in."""
+    start = data.rfind(b'"', at, at + _PIECE)
+    end = data.find(b'"', at + _PIECE)
+    if start < 0 or end - start < _PIECE // 2:
+        return None
+    done = start + 1
+    while done < end:
+        to = min(done + _PIECE, end)
+        while to < end and data[to] & 0xC0 == 0x80 and to > done + 1:  # within a character
+            to -= 1
+        piece = data[done:to]
+        if b"\\" in piece:
+            return None
+        parse(b'"%b"' % piece)
+        done = to
+    with memoryview(data) as view, view[start + 1 : end] as content:
+        return start, end + 1, str(content, "utf-8")
+
+
+def _items(data: "Source", at: int) -> "Hole | None":
+    """Objects of a list that begins in the piece at `at`; more are left at the list's end."""
+    start = at
+    for _ in range(_TRIES):
+        start = data.find(b"[{", start, at + _PIECE) + 1
+        if not start:
+            return None
+        first = data[start : data.find(b":", start, start + _PIECE) + 1]  # an object's beginning, `{"id":`
+        joint = first and _joint(data, start, first)
+        if not joint:
+            continue
+        over = len(joint) - len(first) - 1
+        items: list[Any] = []
+        done = start
+        while (end := _end_of_item(data, done, joint)) > 0:
+            try:
+                items += codec.loads(b"[%b]" % data[done:end])
+            except ValueError:
+                break
+            done = end + over
+        if items:
+            return start, done - over, items
+    return None
+
+
+def _joint(data: "Source", start: int, first: bytes) -> bytes:
+    """What stands between two objects that begin so: the end of one, a comma, the beginning of the other."""
+    at = start
+    for _ in range(_TRIES):
+        at = data.find(first, at + 1, start + _PIECE)
+        if at < 0:
+            break
+        between = data[data.rfind(b"}", start, at) : at]
+        if between[:1] == b"}" and between[1:].strip() == b",":
+            return bytes(between + first)
+    return b""
+
+
+def _end_of_item(data: "Source", at: int, joint: bytes) -> int:
+    """Where the last object ends that is whole in the piece at `at`; 0 if there is none in its second half."""
+    end: int = at + _PIECE
+    for _ in range(_TRIES):
+        end = data.rfind(joint, at + _PIECE // 2, end) + 1
+        if not end:
+            break
+        piece = data[at:end]
+        if piece.count(b"[") == piece.count(b"]"):  # or else it is the end of one within a list of its own
+            return end
+    return 0
+
+
+def _fill(value: "Any", holes: "dict[object, Any]") -> None:
+    """Puts each piece where its name stands, and takes it out of `holes`."""
+    keys = value if isinstance(value, dict) else range(len(value) - 1, -1, -1)
+    for key in keys:
+        item = value[key]
+        if type(item) is str:
+            piece = holes.pop(item, None)
+            if type(piece) is list:
+                value[key : key + 1] = piece
+            elif piece is not None:
+                value[key] = piece
+        elif type(item) is dict or type(item) is list:
+            _fill(item, holes)
