@@ -37,14 +37,18 @@ class _Whole(FileIO):
     """
 
     def write(self, data: "Any", /) -> int:
-        size: int = memoryview(data).nbytes
-        done = super().write(data)
-        while done != size:
-            if done is None:
-                set_blocking(self.fileno(), True)
-                done = 0
-            done += super().write(memoryview(data).cast("B")[done:]) or 0
-        return size
+        done = _write(self, data)
+        if done == len(data):
+            return done
+        set_blocking(self.fileno(), True)
+        view = memoryview(data).cast("B")
+        done = done or 0
+        while done < len(view):
+            done += _write(self, view[done:])
+        return done
+
+
+_write = FileIO.write
 
 
 def _unbuffered(stream: "Any") -> "Any":
