@@ -456,6 +456,49 @@ def test_sigterm_first_so_that_the_program_can_say_good_bye(
     assert failure(lambda: companion.call(None)).message.endswith("has been closed")
 
 
+def test_closed_in_a_call_by_the_handler_of_a_signal_it_says_good_bye_too(
+    start: Start, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_GRACE", 60.0)
+    companion = start(
+        "signal.signal(15, lambda *_: (log('bye'), os._exit(0)))\nask()\n"
+        f"os.kill({os.getpid()}, signal.SIGUSR1)\nsignal.pause()"
+    )
+    before = signal.signal(signal.SIGUSR1, lambda *_: companion.close())
+    try:
+        caught = failure(lambda: companion.call(None))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert caught.error_type == "Companion.Ended"
+    assert "was closed in this call" in caught.message
+    assert logged == ["bye"]
+
+
+def test_a_fork_must_start_its_own(start: Start) -> None:
+    companion = start("while True: answer(ask())")
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            companion.call("child")
+        except Fault as fault:
+            os.write(write, f"{fault.error_type}: {fault.message}".encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read) as told:
+        assert "start a Companion here" in told.read()
+    os.waitpid(child, 0)
+    assert companion.call("parent") == "parent"
+
+
+def test_a_log_that_somebody_has_made_non_blocking_is_whole(program: Callable[[str], list[str]]) -> None:
+    args = program("ask()\nlog(('x' * 9_999 + '\\n') * 100)\nanswer(1)\nask()")
+    source = f"import os\nfrom samovar import Companion\nos.set_blocking(2, False)\nCompanion({args!r}).call(None)"
+    ended = subprocess.run([sys.executable, "-c", source], stderr=subprocess.PIPE, check=True)
+    assert ended.stderr == (b"x" * 9_999 + b"\n") * 100 + b"\n"
+
+
 def test_sigkill_for_a_program_that_ignores_sigterm_and_the_end_of_its_input(start: Start) -> None:
     companion = start("signal.signal(15, signal.SIG_IGN)\nask()\nanswer(os.getpid())\nwhile True: signal.pause()")
     pid = companion.call(None)

@@ -7,6 +7,7 @@ import posix
 import sys
 from _json import encode_basestring_ascii as _quote
 from _queue import Empty, SimpleQueue
+from _thread import get_ident
 from time import monotonic, sleep
 
 from samovar import codec, hooks, logs
@@ -124,6 +125,9 @@ class Companion:
     def _call(self, event: bytes, context: "Any") -> "tuple[Any, bytes | None]":
         if self._closed:
             raise Fault("Companion.Ended", f"{self._workers[0].name} has been closed")
+        if posix.getpid() != self._owner:
+            kept = f"{self._workers[0].name} answers the process that started it"
+            raise Fault("Companion.Forked", f"{kept}, of which this is a fork: start a Companion here")
         if context is None:
             context = current()
         deadline = _deadline(context)
@@ -132,9 +136,11 @@ class Companion:
         except Empty:
             busy = f"all {len(self._workers)} worker(s) of {self._workers[0].name} were busy"
             raise Fault("Companion.Busy", f"{busy} for as long as this invocation could wait") from None
+        worker.caller = get_ident()
         try:
             return worker.call(event, _describe(context), deadline)
         finally:
+            worker.caller = 0
             self._free.put(worker)
 
     def close(self) -> None:
@@ -145,8 +151,11 @@ class Companion:
         for worker in self._workers:
             worker.retire()
         until = monotonic() + _GRACE
+        interrupted = [worker for worker in self._workers if worker.caller == get_ident()]  # by a signal, to come here
+        for worker in interrupted:
+            worker.end(until - monotonic())
         try:
-            for _ in self._workers:
+            for _ in range(len(self._workers) - len(interrupted)):
                 self._free.get(True, max(0.0, until - monotonic())).end(until - monotonic())
         except Empty:  # whoever is in a call sees the process gone, and clears up after it
             for worker in self._workers:
@@ -167,6 +176,7 @@ class _Worker:
 
     def __init__(self, args: "Sequence[str]") -> None:
         self.name = label(args)
+        self.caller = 0  # the thread whose call this worker is in
         self._args = list(args)
         self._process: Process | None = None
         self._failures = 0  # in a row
@@ -222,6 +232,11 @@ class _Worker:
             self.end()
             _must_be_json(event)
             raise self._failed(gone) from None
+        except OSError:
+            self.end()
+            if not self._retired:
+                raise
+            raise Fault("Companion.Ended", f"{self.name} was closed in this call, by a signal's handler") from None
         except BaseException:
             self.end()  # what it had been asked, or had answered in part, must not meet the next event
             raise
@@ -393,4 +408,9 @@ def _to_log(lines: bytes) -> None:
             logs.write("INFO", line.decode("utf-8", "backslashreplace").rstrip("\r"))
         return
     while lines:
-        lines = lines[posix.write(2, lines) :]
+        try:
+            lines = lines[posix.write(2, lines) :]
+        except BlockingIOError:
+            posix.set_blocking(2, True)  # another process that shares it has made it non-blocking
+        except OSError:
+            return  # the function has closed it
