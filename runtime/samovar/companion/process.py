@@ -21,6 +21,7 @@ _PIPE = 1 << 20  # bytes; the most an unprivileged process may ask for (/proc/sy
 _CHUNK = 1 << 16  # bytes a read; more is not faster
 _LONGEST_LOG_LINE = 1 << 18  # bytes; a CloudWatch event holds no more
 _LAST_LOGS = 16  # chunks of standard error that an answered request still waits for; the rest is the next one's
+_LOGS_WAIT = 20  # ms, for an answer alone: a child that logs and then answers wakes its parent once, not twice
 _TAIL = 2048  # bytes of standard error that are kept for the account
 _SHOWN = 200  # bytes of an answer that are shown where it cannot be used
 _FIONREAD = 0x541B  # termios.FIONREAD
@@ -89,6 +90,8 @@ class Process:
         _resize(self._out, _PIPE)
         posix.set_blocking(self._in, False)
         self._poll = select.poll()
+        self._answers = select.poll()
+        self._answers.register(self._out, select.POLLIN)
         # Standard output first: what a child logs before its answer is then seen no later than the answer.
         for fd in (self._out, self._err):
             posix.set_blocking(fd, False)
@@ -165,6 +168,8 @@ class Process:
         unsent = memoryview(line)[sent:]
         if unsent:
             self._poll.register(self._in, select.POLLOUT)
+        else:
+            self._answers.poll(_LOGS_WAIT)
         parts: list[bytes] = []
         size = 0
         try:
