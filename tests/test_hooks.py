@@ -80,7 +80,9 @@ def test_a_failure_is_logged_with_the_request_id_and_stops_nothing(
     assert "failed after the response: no database" in second
 
 
-def test_what_the_time_does_not_reach_waits_for_the_next_response(now: list[float]) -> None:
+def test_what_the_time_does_not_reach_waits_for_the_next_response(
+    now: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     invocation(2000)
     done: list[float] = []
 
@@ -92,6 +94,7 @@ def test_what_the_time_does_not_reach_waits_for_the_next_response(now: list[floa
     hooks.defer(lambda: done.append(hooks.remaining()))
     hooks.after_response()
     assert done == [2.0]
+    assert "The time is up: deferred calls that wait for the next response: 1 (" in capsys.readouterr().out
     now[0] += 60
     context._current = None
     context.factory()({"lambda-runtime-deadline-ms": str(int(now[0] * 1000) + 500)}, "request-2")
@@ -136,7 +139,7 @@ def test_what_is_dropped_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     hooks.defer(test_no_invocation_has_no_end)
     hooks.defer(len, "x")
     hooks.shut_down()
-    assert "2 deferred call(s) dropped: test_no_invocation_has_no_end, len" in capsys.readouterr().out
+    assert "deferred calls dropped: 2 (test_no_invocation_has_no_end, len)" in capsys.readouterr().out
     assert hooks.dropped() == 0
 
 
@@ -154,7 +157,7 @@ hooks.after_response()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ)
     assert done.returncode == -signal.SIGTERM
     first, second = done.stdout.splitlines()
-    assert "1 deferred call(s) dropped: print" in first
+    assert "deferred calls dropped: 1 (print)" in first
     assert "deferred refresh is not finished" in second
 
 
@@ -261,7 +264,7 @@ print("not reached")
     assert done.returncode == -signal.SIGTERM
     lines = done.stdout.splitlines()
     assert lines[0] == "closed"
-    assert "1 deferred call(s) dropped: print" in lines[1]
+    assert "deferred calls dropped: 1 (print)" in lines[1]
     assert len(lines) == 2
 
 

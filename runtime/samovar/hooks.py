@@ -69,14 +69,15 @@ def run_deferred() -> None:
         except BaseException as exc:
             _log_failure(f"Deferred {_name(f)} failed", exc)
         _begun.pop()
+    if _deferred:
+        logs.write("WARNING", f"The time is up: deferred calls that wait for the next response: {_waiting()}")
 
 
 def dropped() -> int:
     """Says in the log how many deferred calls the end of the environment drops, and returns that number."""
     count = len(_deferred)
     if count:
-        names = ", ".join(_name(f) for f, _, _ in _deferred[:5])
-        logs.write("WARNING", f"The environment ends: {count} deferred call(s) dropped: {names}")
+        logs.write("WARNING", f"The environment ends: deferred calls dropped: {_waiting()}")
         _deferred.clear()
     if _begun:
         logs.write("WARNING", f"The environment ends: deferred {_name(_begun[-1])} is not finished")
@@ -193,6 +194,11 @@ def _log_failure(message: str, exc: BaseException) -> None:
     if not isinstance(exc, Exception) and (asyncio is None or not isinstance(exc, asyncio.CancelledError)):
         raise exc
     logs.write_exception(message, exc)
+
+
+def _waiting() -> str:
+    """How many deferred calls have not begun, and the first of them."""
+    return f"{len(_deferred)} ({', '.join(_name(f) for f, _, _ in _deferred[:5])})"
 
 
 def _name(f: object) -> str:
