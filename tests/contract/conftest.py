@@ -16,11 +16,13 @@ _WORKERS = 4  # processes of a pair wait for each other and for disks: a few mor
 def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
     """The outcomes of a run in a runtime; each pair is executed once in a session, on demand or ahead of it."""
     futures: dict[tuple[int, str], Future[list[Outcome]]] = {}
+    kept: list[Run] = []  # or its id would become another one's
     with ThreadPoolExecutor(_WORKERS) as pool:
 
         def start(run: Run, runtime: str) -> Future[list[Outcome]]:
             key = id(run), runtime
             if key not in futures:
+                kept.append(run)
                 futures[key] = pool.submit(execute, run, runtime)
             return futures[key]
 
