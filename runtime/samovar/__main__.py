@@ -58,7 +58,9 @@ def _unbuffered(stream: "Any") -> "Any":
     stream.flush()
     raw = _Whole(stream.fileno(), "wb", closefd=False)
     raw.name = stream.name
-    return TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, write_through=True)
+    text: Any = TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, write_through=True)
+    text.mode = "w"
+    return text
 
 
 if __name__ == "__main__":

@@ -241,7 +241,7 @@ CASES = (
         """
             import sys
             return [
-                [s.encoding, s.errors, s.isatty(), s.writable(), s.fileno(), s.name, s.closed, hasattr(s, "buffer")]
+                [s.encoding, s.errors, s.isatty(), s.writable(), s.fileno(), s.name, s.mode, s.closed, s.buffer.mode]
                 for s in (sys.stdout, sys.stderr)
             ]
         """,
