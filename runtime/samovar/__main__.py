@@ -2,7 +2,6 @@
 
 import sys
 from _io import FileIO, TextIOWrapper
-from posix import set_blocking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,12 +39,11 @@ class _Whole(FileIO):
         done = _write(self, data)
         if done == len(data):
             return done
-        set_blocking(self.fileno(), True)
+        from samovar import logs
+
         view = memoryview(data).cast("B")
-        done = done or 0
-        while done < len(view):
-            done += _write(self, view[done:])
-        return done
+        logs.write_whole(self.fileno(), view[done or 0 :])
+        return len(view)
 
 
 _write = FileIO.write

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PACKAGE = __file__.rpartition("/")[0] + "/"
-_LARGEST = 6_291_556  # bytes of a body, the Runtime API's limit
+LARGEST = 6_291_556  # bytes of a body, the Runtime API's limit
 _SHOWN = 100_000  # characters of a message that is too large
 _XRAY_LIMIT = 1024 * 1024  # bytes; a longer cause is left out, as by the official client
 
@@ -66,7 +66,7 @@ class Report:
         from samovar import codec
 
         body = codec.dumps(self.error)
-        if len(body) > _LARGEST:
+        if len(body) > LARGEST:
             cut = f"{self.error['errorMessage'][:_SHOWN]}… ({len(body)} bytes, cut to be reported)"
             body = codec.dumps({**self.error, "errorMessage": cut})
         return body

@@ -13,7 +13,7 @@ from samovar import context, logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from typing import Any, TypeVar, overload
 
     F = TypeVar("F", bound=Callable[[], Any])
@@ -173,15 +173,22 @@ def run_warm() -> None:
     _warm.clear()
 
 
+def beside(coroutine: "Coroutine[Any, Any, Any]") -> None:
+    """Runs a coroutine as a task of the running event loop, which does not wait for it."""
+    import asyncio
+
+    task = asyncio.ensure_future(coroutine)
+    _beside.add(task)
+    task.add_done_callback(_beside.discard)
+
+
 def _finish(result: "Any") -> None:
     """A coroutine function has only begun when it is called."""
     if not hasattr(type(result), "__await__"):
         return
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and asyncio._get_running_loop() is not None:  # outside the runtime: beside the caller
-        task = asyncio.ensure_future(result)
-        _beside.add(task)
-        task.add_done_callback(_beside.discard)
+        beside(result)
         return
     from samovar import handler
 

@@ -54,11 +54,21 @@ class FramedSink:
                 message,
             )
         )
-        while frame:
-            frame = frame[posix.write(self.fd, frame) :]
+        write_whole(self.fd, frame)
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
         _log(self, "\n".join(message_lines), (JSON_FRAMES if is_json() else TEXT_FRAMES)[40])
+
+
+def write_whole(fd: int, data: "bytes | memoryview") -> None:
+    """Writes all of data, also where another process that shares the descriptor has made it non-blocking. Raises
+    OSError.
+    """
+    while data:
+        try:
+            data = data[posix.write(fd, data) :]
+        except BlockingIOError:
+            posix.set_blocking(fd, True)
 
 
 def _log(to: "StandardSink | FramedSink", text: str, frame_type: bytes) -> None:
@@ -67,14 +77,12 @@ def _log(to: "StandardSink | FramedSink", text: str, frame_type: bytes) -> None:
         to.log(text, frame_type)
     except Exception:  # sys.stdout or the descriptor is closed or replaced; a lone surrogate has no UTF-8
         try:
-            posix.write(1, text.encode("utf-8", "backslashreplace"))
+            write_whole(1, text.encode("utf-8", "backslashreplace"))
         except OSError:
             pass  # nowhere to log is left
 
 
 _settings: "tuple[bool, str] | None" = None  # of the log, as they were when INIT began
-
-
 _sink: "StandardSink | FramedSink | None" = None
 
 

@@ -162,9 +162,11 @@ def _undelivered(
     if exc.status != 413:
         logs.write("ERROR", f"The result of this invocation was not taken: {exc}")
         return
-    message = f"Response payload size ({size} bytes) exceeded maximum allowed payload size (6291556 bytes)."
+    from samovar.fault import LARGEST, Fault
+
+    message = f"Response payload size ({size} bytes) exceeded maximum allowed payload size ({LARGEST} bytes)."
     try:
-        _report(client, request_id, invocation_id, handler.fault("Function.ResponseSizeTooLarge", message))
+        _report(client, request_id, invocation_id, Fault("Function.ResponseSizeTooLarge", message))
     except api.ApiError:
         pass  # the RIE has told the caller by itself, and answers 403
 

@@ -1,7 +1,7 @@
 """The TTL cache: a dict of entries, a ring of them in SIEVE's order, a heap of their ends; one load at a time a key.
 
 Lives in the environment's memory, so it lasts as long as the environment does. Knows clocks, locks and loaders; not the
-decorator, and of the runtime only `hooks.defer` and the log, asked for when first needed. A second tier is anything
+decorator, and of the runtime only `hooks` and the log, asked for when first needed. A second tier is anything
 that has Tier's methods.
 
 Two clocks, one read. A frozen environment's monotonic clock may stand still while wall time passes, and wall time may
@@ -620,22 +620,19 @@ class TTLCache:
         """Queues a refresh that needs an event loop: the caller's own if it is still open by then, or a new one."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
+        from samovar import hooks
 
-        def start() -> None:
-            task = loop.create_task(self._refresh_async(key, loader, ttl, stale))
-            _background.add(task)
-            task.add_done_callback(_background.discard)
+        loop = asyncio.get_running_loop()
 
         def refresh() -> None:
             if loop.is_closed():
                 asyncio.run(self._refresh_async(key, loader, ttl, stale))
             elif loop.is_running():  # outside the runtime: beside the caller, who does not wait
-                loop.call_soon_threadsafe(start)
+                loop.call_soon_threadsafe(lambda: hooks.beside(self._refresh_async(key, loader, ttl, stale)))
             else:
                 loop.run_until_complete(self._refresh_async(key, loader, ttl, stale))
 
-        _defer(refresh)
+        hooks.defer(refresh)
 
     def _log_refresh(self, key: "Hashable", error: Exception) -> None:
         from samovar import logs
@@ -674,5 +671,4 @@ def _defer(f: "Callable[..., Any]", *args: "Any") -> None:
     hooks.defer(f, *args)
 
 
-_background: "set[Any]" = set()  # an event loop holds its tasks only weakly
 register: "Callable[[TTLCache], None] | None" = None  # set by the metrics, where they are on

@@ -2,8 +2,8 @@
 
 Three pipes and a descriptor for the process itself are watched by one poll, so that nothing the child does can block
 its parent: it may write before it has read, fill standard error, stop, die, or leave its output to a grandchild. No
-threads, and no `subprocess`, whose import costs half a cold start. Knows neither JSON nor Lambda: what a line means is
-for `companion`, and standard error goes to the function it is given.
+threads, and no `subprocess`, which is slow to import. Knows neither JSON nor Lambda: what a line means is for
+`companion`, and standard error goes to the function it is given.
 """
 
 import fcntl

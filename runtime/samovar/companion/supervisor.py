@@ -232,13 +232,10 @@ class _Worker:
             self.end()
             _must_be_json(event)
             raise self._failed(gone) from None
-        except OSError:
-            self.end()
-            if not self._retired:
-                raise
-            raise Fault("Companion.Ended", f"{self.name} was closed in this call, by a signal's handler") from None
-        except BaseException:
+        except BaseException as exc:
             self.end()  # what it had been asked, or had answered in part, must not meet the next event
+            if self._retired and isinstance(exc, OSError):
+                raise Fault("Companion.Ended", f"{self.name} was closed in this call, by a signal's handler") from None
             raise
         self._failures = 0
         if error is not None:
@@ -309,8 +306,7 @@ _template: "tuple[tuple[object, ...], bytes]" = ((), b"")
 def _describe(context: "Any") -> bytes:
     """The context as the protocol has it: lambda_proc's eight members, which are Node's of 2015, and ours.
 
-    All but four values stay the same while function, version and tenant do; they are encoded once, which takes half a
-    call's time off it.
+    All but four values stay the same while function, version and tenant do; they are encoded once.
     """
     global _template
     get = context.__dict__.get if hasattr(context, "__dict__") else {}.get
@@ -354,7 +350,7 @@ def _request(event: bytes, context: bytes) -> bytes:
     """
     if b"\n" in event or b"\r" in event:
         event = event.translate(_ONE_LINE)
-    if b"\xe2" in event and b"\xe2\x80" in event:  # one byte is found 60 times as fast as two
+    if b"\xe2" in event and b"\xe2\x80" in event:  # one byte is found faster than two
         event = event.replace(_LINE_SEPARATOR, b"\\u2028").replace(_PARAGRAPH_SEPARATOR, b"\\u2029")
     return b"".join((b'{"event":', event, b',"context":', context, b"}\n"))
 
@@ -407,10 +403,7 @@ def _to_log(lines: bytes) -> None:
         for line in lines.split(b"\n")[:-1]:
             logs.write("INFO", line.decode("utf-8", "backslashreplace").rstrip("\r"))
         return
-    while lines:
-        try:
-            lines = lines[posix.write(2, lines) :]
-        except BlockingIOError:
-            posix.set_blocking(2, True)  # another process that shares it has made it non-blocking
-        except OSError:
-            return  # the function has closed it
+    try:
+        logs.write_whole(2, lines)
+    except OSError:
+        pass  # the function has closed it

