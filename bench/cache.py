@@ -28,7 +28,7 @@ import cachetools
 import cachetools.func
 
 from samovar import cached
-from samovar.cache import TTLCache
+from samovar.caching import TTLCache
 
 ROOT = Path(__file__).resolve().parents[1]
 TTL = 3600.0  # s; nothing expires while it is measured

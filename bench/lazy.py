@@ -110,7 +110,7 @@ def inside(rounds: int) -> dict[str, object]:
     import importlib
     import py_compile
 
-    from bench import api, events
+    from bench import platform, events
 
     opt = _MOUNTED / "opt"
     compileall.compile_dir(

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import api
+from bench import platform
 
 PERIOD = 20_000  # microseconds; the kernel's own 100 ms would round every time to a multiple of it
 
@@ -55,7 +55,7 @@ def _container(share: float, folder: Path, core: int | None, why: object) -> Ite
         listener.bind(f"{place}/launcher")
         listener.listen()
         listener.settimeout(30)
-        command = [f"--userspec={os.getuid()}:{os.getgid()}", "/host", sys.executable, "-m", "bench.api"]
+        command = [f"--userspec={os.getuid()}:{os.getgid()}", "/host", sys.executable, "-m", "bench.platform"]
         command += [f"{place}/launcher", str(folder), *([str(core)] if core is not None else [])]
         container = None
         try:

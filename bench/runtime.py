@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import api, events, quota, report
+from bench import platform, events, quota, report
 from bench.report import Metric
 from bench.stage import CHECKOUT, Stage, stage
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from samovar import cached
-from samovar.cache.shared import RedisTier
+from samovar.caching.redis_tier import RedisTier
 
 
 def slowly() -> bool:

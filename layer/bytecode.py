@@ -1,4 +1,4 @@
-"""Compiles a tree ahead, and the runtime's cold path into one file (samovar/local/cold.py tells why).
+"""Compiles a tree ahead, and the runtime's cold path into one file (layer/cold.py tells why).
 
 To be run by an interpreter of the version that will load it, with nothing but its stdlib:
 

@@ -6,8 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from samovar.cache import _default as cache  # the package acts as its default cache
-    from samovar.cache.decorator import cached as cached
+    from samovar.caching import _default as cache  # the package acts as its default cache
+    from samovar.caching.decorator import cached as cached
     from samovar.companion import Companion as Companion
     from samovar.hooks import defer as defer
     from samovar.hooks import on_shutdown as on_shutdown
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "cached": "samovar.cache.decorator",
+    "cached": "samovar.caching.decorator",
     "Companion": "samovar.companion",
     "defer": "samovar.hooks",
     "on_shutdown": "samovar.hooks",

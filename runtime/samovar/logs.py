@@ -1,7 +1,7 @@
 """Where log lines go and what they look like, without the `logging` module.
 
 Text or JSON (`AWS_LAMBDA_LOG_FORMAT`), on stdout or framed on the telemetry descriptor (`_LAMBDA_TELEMETRY_LOG_FD`).
-`log_records` puts the same in front of the user's `logging`, and `LoggingHook` brings it in the moment `logging` is
+`logging_records` puts the same in front of the user's `logging`, and `LoggingHook` brings it in the moment `logging` is
 first imported. Knows the context only.
 """
 
@@ -212,9 +212,9 @@ class _AfterExec:
 
 def set_up_logging() -> None:
     """Puts the runtime's handler on the root logger. Imports `logging`."""
-    from samovar import log_records
+    from samovar import logging_records
 
-    log_records.set_up()
+    logging_records.set_up()
 
 
 def install() -> None:

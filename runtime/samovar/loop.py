@@ -30,7 +30,7 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
     name = handler_name or _variable(b"_HANDLER", "the handler, as MODULE.FUNCTION (or give it as an argument)")
     address = _variable(b"AWS_LAMBDA_RUNTIME_API", "host:port of the Runtime API; Lambda and the RIE set it")
     try:
-        client = api.RuntimeApi(address)
+        client = api.RuntimeClient(address)
     except ValueError as exc:
         _die(f"AWS_LAMBDA_RUNTIME_API: {exc}" if "address" in str(exc) else str(exc))
     running = True
@@ -44,7 +44,7 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
             hooks.shut_down()
 
 
-def _forked(client: api.RuntimeApi) -> None:
+def _forked(client: api.RuntimeClient) -> None:
     """Makes of a child that the function forked a process of its own: events and answers, deferred work and shutdown
     hooks are the parent's.
     """
@@ -55,7 +55,7 @@ def _forked(client: api.RuntimeApi) -> None:
         hooks.forget()
 
 
-def initialise(client: api.RuntimeApi, name: str) -> handler.Handler:
+def initialise(client: api.RuntimeClient, name: str) -> handler.Handler:
     """INIT: logging, the handler's import, what it asked to be warmed. A failure is logged, posted to /init/error
     and ends the process.
     """
@@ -87,7 +87,7 @@ def initialise(client: api.RuntimeApi, name: str) -> handler.Handler:
     return found
 
 
-def serve(client: api.RuntimeApi, found: handler.Handler) -> "NoReturn":
+def serve(client: api.RuntimeClient, found: handler.Handler) -> "NoReturn":
     """Every invocation from now on."""
     _spare.append(posix.open("/", posix.O_RDONLY))
     call, raw = found.call, found.raw
@@ -143,7 +143,7 @@ def serve(client: api.RuntimeApi, found: handler.Handler) -> "NoReturn":
         settle()
 
 
-def _fail(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: Exception) -> None:
+def _fail(client: api.RuntimeClient, request_id: str, invocation_id: "str | None", exc: Exception) -> None:
     """Reports the failure of one invocation. The environment lives on, unless the failure says otherwise."""
     try:
         _report(client, request_id, invocation_id, exc)
@@ -154,7 +154,7 @@ def _fail(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", 
 
 
 def _undelivered(
-    client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: api.ApiError, size: int
+    client: api.RuntimeClient, request_id: str, invocation_id: "str | None", exc: api.ApiError, size: int
 ) -> None:
     """A result that the Runtime API did not take. One that is too large is reported as that, where the API still
     takes a report.
@@ -171,7 +171,7 @@ def _undelivered(
         pass  # the RIE has told the caller by itself, and answers 403
 
 
-def _report(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: Exception) -> None:
+def _report(client: api.RuntimeClient, request_id: str, invocation_id: "str | None", exc: Exception) -> None:
     """Logs and posts the failure of one invocation. Raises ApiError where the Runtime API does not take it."""
     try:
         report = _described(exc, request_id)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import api, events, quota, report, runtime
+from bench import platform, events, quota, report, runtime
 from bench.stage import Stage, stage
 
 COLD_ROWS = {"samovar", "awslambdaric", "urllib3", "samovar-urllib3", "samovar-m", "raw", "bare", "bare-S"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from samovar.local.runtime_api import RuntimeAPI, invocation
+from samovar.local.testing.scripted_api import ScriptedRuntimeApi, invocation
 from tests.container import engine
 from tests.container.engine import Environment
 
@@ -31,7 +31,7 @@ def test_a_users_dockerfile_is_three_lines(client: Any, samovar_image: Callable[
 
 def test_in_lambda_the_runtime_is_alone(client: Any, samovar_image: Callable[[str], str]) -> None:
     """Where the Runtime API is given, process 1 is the runtime and no emulator runs."""
-    with RuntimeAPI() as api:
+    with ScriptedRuntimeApi() as api:
         api.push(invocation({"do": "hello"}))
         container = client.containers.run(
             samovar_image("3.11"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from samovar.local.runtime_api import RuntimeAPI, invocation
+from samovar.local.testing.scripted_api import ScriptedRuntimeApi, invocation
 from tests.container.engine import ROOT, Environment
 
 APP = """
@@ -67,7 +67,7 @@ def test_on_315_an_import_that_fails_is_the_invocation_s_error(
 def _run(task: Path, value: str) -> tuple[list[Any], str, int | None]:
     """What the runtime here posts for one event, writes to its log, and its exit code when it ends by itself."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with RuntimeAPI(invocation({"use": False})) as api:
+    with ScriptedRuntimeApi(invocation({"use": False})) as api:
         variables = {
             "PATH": path,
             "_HANDLER": "app.handler",

@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from samovar.local.runtime_api import NEXT, Answer, Request, RuntimeAPI, invocation
+from samovar.local.testing.scripted_api import NEXT, Answer, Request, ScriptedRuntimeApi, invocation
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OFFICIAL, OURS, OURS_URLLIB3 = "awslambdaric", "samovar", "samovar-urllib3"
@@ -332,7 +332,7 @@ def _process(run: Run, runtime: str, root: str, events: Sequence[Event | Answer]
 
         idle = os.eventfd(0)
         script = [event if isinstance(event, Answer) else event.answer() for event in events]
-        api = RuntimeAPI(*script, on_request=mark, on_idle=lambda: os.eventfd_write(idle, 1))
+        api = ScriptedRuntimeApi(*script, on_request=mark, on_idle=lambda: os.eventfd_write(idle, 1))
         for call, answer in run.answers:
             api.override(call, answer)
         try:

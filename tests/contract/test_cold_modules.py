@@ -21,7 +21,7 @@ EXPECTED = {
     # ours: those that an event passes through
     "samovar",
     "samovar.__main__",
-    "samovar.api",
+    "samovar.runtime_api",
     "samovar.codec",
     "samovar.context",
     "samovar.handler",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from samovar.local.runtime_api import NEXT, RESPONSE_LIMIT, Answer, invocation
+from samovar.local.testing.scripted_api import NEXT, RESPONSE_LIMIT, Answer, invocation
 from tests.contract.harness import OURS, OURS_URLLIB3, Outcome, Run, command, environment, execute
 from tests.contract.table import app
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from samovar.local.country_db import build
-from samovar.local.valkey import Valkey
+from handlers.demo.country_db import build
+from samovar.local.testing.valkey import Valkey
 
 
 @pytest.fixture

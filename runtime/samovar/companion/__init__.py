@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from samovar.companion.helper import serve as serve
+    from samovar.companion.serving import serve as serve
     from samovar.companion.supervisor import Companion as Companion
     from samovar.companion.supervisor import adapter as adapter
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from samovar.local.runtime_api import NEXT, RuntimeAPI, invocation
+from samovar.local.testing.scripted_api import NEXT, ScriptedRuntimeApi, invocation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +43,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def runtime(source):
-    with RuntimeAPI() as api:
+    with ScriptedRuntimeApi() as api:
         env = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",

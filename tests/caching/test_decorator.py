@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from samovar import cached, hooks, warm
-from samovar.cache import decorator
+from samovar.caching import decorator
 
 
 def test_a_function_is_called_once_for_each_set_of_arguments():

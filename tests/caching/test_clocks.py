@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from samovar.cache import TTLCache
-from samovar.cache.store import WINDOW
-from tests.cache.clock import Clocks
+from samovar.caching import TTLCache
+from samovar.caching.store import WINDOW
+from tests.caching.clock import Clocks
 
 # How much each clock moves, in seconds, while 10 s of ttl run; and whether the entry is then over.
 MOVES = [

@@ -26,7 +26,7 @@ class ApiError(Exception):
         self.status = status
 
 
-class RuntimeApi:
+class RuntimeClient:
     """One client over one connection. address: host:port, from AWS_LAMBDA_RUNTIME_API."""
 
     def __init__(self, address: str) -> None:

@@ -24,7 +24,7 @@ def _small_pieces() -> Iterator[None]:
 
 
 def in_pieces(data: bytes) -> Any:
-    return codec_large.loads(data, orjson.loads)
+    return large.loads(data, orjson.loads)
 
 
 def said(value: object) -> str:

@@ -1,13 +1,13 @@
 """`cached`: keeps what a function returns. Knows functions, and how arguments make a key; all else is the store's."""
 
-from samovar.cache.store import MISSING, TTLCache, check_times
+from samovar.caching.store import MISSING, TTLCache, check_times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from typing import Any, ParamSpec, Protocol, TypeVar
 
-    from samovar.cache.store import OnError, Stats, Tier
+    from samovar.caching.store import OnError, Stats, Tier
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -48,7 +48,7 @@ def cached(
     on_error  "stale": in that time callers load, and get the old value if that fails. By default they get the exception
     key       key(*args, **kwargs) makes the key; by default it is made of all the arguments
     maxsize   entries at most; by default 64 for each MB of the function's memory
-    tier      a second tier that environments share, such as samovar.cache.shared.RedisTier
+    tier      a second tier that environments share, such as samovar.caching.redis_tier.RedisTier
 
     For functions, methods (the instance is part of the key, and is kept) and coroutine functions. One call at a time
     loads a key, the others wait for it. Each function has a cache of its own, and gets `cache_info()`, `cache_clear()`

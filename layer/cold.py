@@ -5,7 +5,7 @@ Finding, checking and reading ten modules one by one is most of what INIT costs 
 a package whose sources no longer change: nothing compares the file with them. To be run by an interpreter of the
 version that will read it; imports nothing of Samovar, so that any interpreter can:
 
-    python3.13 runtime/samovar/local/cold.py DIRECTORY-WITH-SAMOVAR
+    python3.13 layer/cold.py DIRECTORY-WITH-SAMOVAR
 """
 
 import marshal

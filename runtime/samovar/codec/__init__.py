@@ -85,10 +85,10 @@ def loads(data: "Document") -> "Any":
             _seen += size
     if _orjson_loads is not None and not (size > _PROSE and _is_prose(data)):
         if size >= _HUGE and not isinstance(data, memoryview):
-            from samovar import codec_large
+            from samovar.codec import large
 
             try:
-                return _uncollected(codec_large.loads, data, _orjson_loads)
+                return _uncollected(large.loads, data, _orjson_loads)
             except (ValueError, RecursionError):
                 pass
         if not (size >= 19 and _long_number(data)):
@@ -196,9 +196,9 @@ def dumps(value: "Any") -> bytes:
         text = "".join(_encode(value, 0))
     except (NotPlain, TypeError, RecursionError):
         _encode = _new_encoder()  # the old one still has markers of the containers it was in
-        from samovar import codec_exact
+        from samovar.codec import exact
 
-        text = codec_exact.encode(value)
+        text = exact.encode(value)
     except BaseException:
         _encode = _new_encoder()
         raise

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator
     from typing import Any, Literal, Protocol
 
-    from samovar.cache.flight import Flight
+    from samovar.caching.flight import Flight
 
     OnError = Literal["raise", "stale"]
 
@@ -118,7 +118,7 @@ class TTLCache:
     maxsize   entries at most; by default 64 for each MB of AWS_LAMBDA_FUNCTION_MEMORY_SIZE
     ttl       seconds an entry lives that is stored without its own; by default it never ends
     maxbytes  at most so much by `sizeof(value)`; a value larger than all of it is not kept
-    tier      a second tier, shared by environments (samovar.cache.shared), that get_or_load reads through and writes to
+    tier      a second tier, shared by environments (samovar.caching.redis_tier), that get_or_load reads through and writes to
     name      what tells this cache's keys from others in the tier, and names it in the log
     clocks    wall time and a monotonic clock, both in seconds, for tests that move them
 
@@ -518,7 +518,7 @@ class TTLCache:
         No flight: the value is the answer, and if `mine` it is for this caller to queue a refresh. A flight: to be
         flown if `mine`, else to be waited for, and `old` may be served if it fails.
         """
-        from samovar.cache.flight import Flight
+        from samovar.caching.flight import Flight
 
         with self._lock:
             entry = self._entries.get(key)
@@ -587,7 +587,7 @@ class TTLCache:
 
     def _take_off(self, key: "Hashable") -> "Flight | None":
         """A flight for a refresh, unless somebody is loading the key already or has stored it anew."""
-        from samovar.cache.flight import Flight
+        from samovar.caching.flight import Flight
 
         with self._lock:
             entry = self._entries.get(key)

@@ -1,6 +1,6 @@
 """Two clocks that tests move, in place of sleeping."""
 
-from samovar.cache import TTLCache
+from samovar.caching import TTLCache
 
 
 class Clocks:

@@ -1,7 +1,7 @@
 import pytest
 
 from samovar import hooks, logs
-from tests.cache.clock import Clocks
+from tests.caching.clock import Clocks
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def runtime(monkeypatch):
 
 @pytest.fixture(scope="session")
 def _valkey_server():
-    from samovar.local.valkey import Valkey
+    from samovar.local.testing.valkey import Valkey
 
     with Valkey() as server:
         yield server

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from samovar import cached
-from samovar.cache import decorator
+from samovar.caching import decorator
 
 
 class Failed(Exception):

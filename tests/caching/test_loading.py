@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from samovar import cached
-from samovar.cache import LoadCycle, TTLCache
+from samovar.caching import LoadCycle, TTLCache
 
 TIMEOUT = 60  # s; only a deadlock reaches it
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samovar.local.valkey import Valkey
+from samovar.local.testing.valkey import Valkey
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ end; knows nothing of ttls and entries.
 from _contextvars import ContextVar
 from _thread import allocate_lock, get_ident
 
-from samovar.cache.store import MISSING
+from samovar.caching.store import MISSING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _graph = allocate_lock()  # guards every flight's `needs`: loads of different caches may wait for each other
 # The loads that this thread or task is inside of, outermost first. A task inherits it from the one that made it.
-_inside: "ContextVar[tuple[Flight, ...]]" = ContextVar("samovar.cache.flight", default=())
+_inside: "ContextVar[tuple[Flight, ...]]" = ContextVar("samovar.caching.flight", default=())
 
 
 class LoadCycle(RuntimeError):

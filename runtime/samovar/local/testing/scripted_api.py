@@ -192,10 +192,10 @@ class _Connection:
         return bytes(body)
 
 
-class RuntimeAPI:
+class ScriptedRuntimeApi:
     """A context manager: a Runtime API on a free loopback port, one thread a connection.
 
-    >>> with RuntimeAPI() as api:
+    >>> with ScriptedRuntimeApi() as api:
     ...     api.push(invocation({"n": 1}))
     ...     # start a runtime with AWS_LAMBDA_RUNTIME_API=api.address; then read api.requests
     """
@@ -257,7 +257,7 @@ class RuntimeAPI:
                 calls = [request.call for request in self.requests]
                 raise TimeoutError(f"the runtime did not get there within {timeout} s; its calls so far: {calls}")
 
-    def __enter__(self) -> RuntimeAPI:
+    def __enter__(self) -> ScriptedRuntimeApi:
         self._threads[0].start()
         return self
 

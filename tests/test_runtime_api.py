@@ -5,15 +5,15 @@ import threading
 
 import pytest
 
-from samovar.api import ApiError, RuntimeApi
-from samovar.local.runtime_api import RuntimeAPI
+from samovar.runtime_api import ApiError, RuntimeClient
+from samovar.local.testing.scripted_api import ScriptedRuntimeApi
 
 EVENT_NEXT = b"GET /2020-01-01/extension/event/next "
 
 
 def test_the_extension_goes_on_waiting_for_its_event() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        client = RuntimeApi(f"127.0.0.1:{server.getsockname()[1]}")
+        client = RuntimeClient(f"127.0.0.1:{server.getsockname()[1]}")
         register = threading.Thread(target=client.register_extension)
         register.start()
         peer, _ = server.accept()
@@ -27,8 +27,8 @@ def test_the_extension_goes_on_waiting_for_its_event() -> None:
 
 
 def test_a_disowned_client_makes_no_call() -> None:
-    with RuntimeAPI() as api:
-        client = RuntimeApi(api.address)
+    with ScriptedRuntimeApi() as api:
+        client = RuntimeClient(api.address)
         client.fail_init(b"{}", "Before")
         client.disown()
         with pytest.raises(ApiError, match="a process that the function forked"):

@@ -8,8 +8,8 @@ import weakref
 import pytest
 
 from samovar import cache
-from samovar.cache import TTLCache
-from samovar.cache.store import default_maxsize
+from samovar.caching import TTLCache
+from samovar.caching.store import default_maxsize
 
 
 def test_a_value_is_there_until_its_ttl_ends(clocks):
@@ -346,7 +346,7 @@ def test_a_destructor_may_use_the_cache(clocks):
 
 
 def test_the_package_is_the_default_cache():
-    from samovar.cache.store import TTLCache as Store
+    from samovar.caching.store import TTLCache as Store
 
     assert cache.TTLCache is Store
     cache.clear()
@@ -377,7 +377,7 @@ def test_the_default_cache_is_made_when_first_used(monkeypatch):
 import sys
 from samovar import cache, cached
 assert not hasattr(sys.modules["samovar.cache"], "_default")
-from samovar.cache import get
+from samovar.caching import get
 assert get("a", 3) == 3
 print(cache.stats().maxsize)
 """
@@ -406,6 +406,6 @@ print(*sorted(set(sys.modules) - before))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     first, second = (set(line.split()) for line in done.stdout.splitlines())
-    ours = {"samovar", "samovar.cache", "samovar.cache.decorator", "samovar.cache.store"}
+    ours = {"samovar", "samovar.cache", "samovar.caching.decorator", "samovar.caching.store"}
     assert first == ours
-    assert second - ours <= {"samovar.cache.flight", "_contextvars"}
+    assert second - ours <= {"samovar.caching.flight", "_contextvars"}

@@ -10,7 +10,7 @@ import time
 SCRIPT = """
 import os, sys
 from samovar import cached, cache, context, hooks
-from samovar.cache import TTLCache
+from samovar.caching import TTLCache
 
 moved = [1_700_000_000.0, 0.0]
 store = TTLCache(ttl=60, clocks=(lambda: moved[0], lambda: moved[1]))
@@ -74,7 +74,7 @@ def test_one_line_for_each_invocation_that_used_the_cache():
 
 def test_off_by_default_and_then_not_even_imported():
     assert run(SAMOVAR_METRICS="") == [[], [], [], [], [], []]
-    script = "import sys; from samovar import cache; cache.get(1); assert 'samovar.cache.metrics' not in sys.modules"
+    script = "import sys; from samovar import cache; cache.get(1); assert 'samovar.caching.metrics' not in sys.modules"
     env = {key: value for key, value in os.environ.items() if key != "SAMOVAR_METRICS"}
     subprocess.run([sys.executable, "-c", script], env=env, check=True)
 

@@ -11,7 +11,7 @@ shared.py.
 import posix
 import sys
 
-from samovar.cache.store import Stats, TTLCache
+from samovar.caching.store import Stats, TTLCache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from samovar.cache.flight import LoadCycle as LoadCycle
+    from samovar.caching.flight import LoadCycle as LoadCycle
 
     _default = TTLCache()
     clear = _default.clear
@@ -50,7 +50,7 @@ def default() -> TTLCache:
 
 def __getattr__(name: str) -> "Any":
     if name == "LoadCycle":
-        from samovar.cache.flight import LoadCycle
+        from samovar.caching.flight import LoadCycle
 
         return LoadCycle
     if name not in _METHODS:
@@ -78,6 +78,6 @@ class _Package(ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 if metrics_wanted := posix.environ.get(b"SAMOVAR_METRICS"):
-    from samovar.cache import metrics
+    from samovar.caching import metrics
 
     metrics.switch_on(metrics_wanted.decode())

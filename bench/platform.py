@@ -317,7 +317,7 @@ def _limit(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
 
 
-if __name__ == "__main__":  # a launcher in a container: python -m bench.api SOCKET FOLDER [CORE]
+if __name__ == "__main__":  # a launcher in a container: python -m bench.platform SOCKET FOLDER [CORE]
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(sys.argv[1])
     _launch(connection, Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else None)

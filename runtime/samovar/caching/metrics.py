@@ -11,7 +11,7 @@ from _weakref import ref
 from time import time
 
 from samovar import codec, context, hooks
-from samovar.cache import store
+from samovar.caching import store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from samovar import hooks
-from tests.cache.clock import Clocks
+from tests.caching.clock import Clocks
 
 KEYS = st.integers(0, 4)
 TTLS = st.sampled_from([0.25, 1.0, 5.0, 60.0, None])

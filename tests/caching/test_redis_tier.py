@@ -14,9 +14,9 @@ from contextlib import contextmanager
 import pytest
 
 from samovar import cached
-from samovar.cache import TTLCache, shared
-from samovar.cache.shared import RedisTier
-from tests.cache.clock import Clocks
+from samovar.caching import TTLCache, shared
+from samovar.caching.redis_tier import RedisTier
+from tests.caching.clock import Clocks
 
 TIMEOUT = 60  # s; only a deadlock reaches it
 PATIENT = 20.0  # s that a tier waits where the limit is not the point: its own 50 ms are little on a loaded machine
@@ -680,5 +680,5 @@ def test_redis_is_imported_when_a_tier_is_made():
     import subprocess
     import sys
 
-    script = "import sys, samovar.cache.shared; assert 'redis' not in sys.modules and 'socket' not in sys.modules"
+    script = "import sys, samovar.caching.redis_tier; assert 'redis' not in sys.modules and 'socket' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)

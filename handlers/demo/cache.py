@@ -17,8 +17,8 @@ from pathlib import Path
 
 from samovar.local import country_db
 from samovar.local.rie import RIE
-from samovar.local.runtime_api import NEXT, RuntimeAPI, invocation
-from samovar.local.valkey import Valkey
+from samovar.local.testing.scripted_api import NEXT, ScriptedRuntimeApi, invocation
+from samovar.local.testing.valkey import Valkey
 
 TTL = 0.2  # s
 EVENTS = [("fresh", 0), ("stale", TTL), ("sent as soon as that was answered", 0), ("fresh", 0)]  # and idle before, s
@@ -68,7 +68,7 @@ def _behind_the_response(root: Path, folder: Path) -> Iterator[str]:
     env |= {"THRESHOLDS_FILE": str(settings), "THRESHOLDS_TTL": str(TTL)}
     yield f"\nthresholds.handler: 300 ms to fetch, done during INIT; {TTL} s later stale, and fetched behind a response"
     yield f"  {'event':<36}{'answered after ms':>18}{'busy after that, ms':>21}"
-    with RuntimeAPI() as api:
+    with ScriptedRuntimeApi() as api:
         runtime = subprocess.Popen(
             [root / "bootstrap"],
             env={**os.environ, **env, "AWS_LAMBDA_RUNTIME_API": api.address},
