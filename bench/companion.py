@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.platform import Launcher, Runtime, event
+from bench.launcher import Launcher
+from bench.platform import Runtime, event
 from bench.report import Progress, about, machine, summary
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -110,21 +110,22 @@ def inside(rounds: int) -> dict[str, object]:
     import importlib
     import py_compile
 
-    from bench import platform, events
+    from bench import events, platform
+    from bench.launcher import Launcher
 
     opt = _MOUNTED / "opt"
     compileall.compile_dir(
         _MOUNTED, maxlevels=20, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
     )
     importlib.import_module("make_cold").build(opt / "samovar" / "lib")
-    wire = api.event(events.records(1 << 10))
+    wire = platform.event(events.records(1 << 10))
     found: dict[str, list[float]] = defaultdict(list)
-    launcher = api.Launcher(_MOUNTED / "task")
+    launcher = Launcher(_MOUNTED / "task")
     try:
         for _ in range(rounds):
             for handler in HANDLERS:
                 for mode in ("eager", "lazy"):
-                    with api.Runtime(launcher, [str(opt / "bootstrap")], _environment(handler, mode)) as runtime:
+                    with platform.Runtime(launcher, [str(opt / "bootstrap")], _environment(handler, mode)) as runtime:
                         at = runtime.first_next() - runtime.started
                         found[f"{handler} {mode} next"].append(at / 1e6)
                         found[f"{handler} {mode} answer"].append((at + runtime.invoke(wire)) / 1e6)

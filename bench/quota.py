@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import platform
+from bench.launcher import Launcher
 
 PERIOD = 20_000  # microseconds; the kernel's own 100 ms would round every time to a multiple of it
 
@@ -27,7 +27,7 @@ class NoQuota(Exception):
 
 
 @contextlib.contextmanager
-def launcher(share: float, folder: Path, core: int | None) -> Iterator[api.Launcher]:
+def launcher(share: float, folder: Path, core: int | None) -> Iterator[Launcher]:
     """What starts processes that share `share` of one core between them. Raises NoQuota.
 
     In a control group where one can be made (as root it can), else in a container.
@@ -39,14 +39,14 @@ def launcher(share: float, folder: Path, core: int | None) -> Iterator[api.Launc
             yield made
         return
     try:
-        with contextlib.closing(api.Launcher(folder, core, group)) as made:
+        with contextlib.closing(Launcher(folder, core, group)) as made:
             yield made
     finally:
         group.rmdir()
 
 
 @contextlib.contextmanager
-def _container(share: float, folder: Path, core: int | None, why: object) -> Iterator[api.Launcher]:
+def _container(share: float, folder: Path, core: int | None, why: object) -> Iterator[Launcher]:
     """A launcher in a container that has this machine's files, processes and network, and the quota."""
     import docker
     from docker.errors import DockerException
@@ -55,7 +55,7 @@ def _container(share: float, folder: Path, core: int | None, why: object) -> Ite
         listener.bind(f"{place}/launcher")
         listener.listen()
         listener.settimeout(30)
-        command = [f"--userspec={os.getuid()}:{os.getgid()}", "/host", sys.executable, "-m", "bench.platform"]
+        command = [f"--userspec={os.getuid()}:{os.getgid()}", "/host", sys.executable, "-m", "bench.launcher"]
         command += [f"{place}/launcher", str(folder), *([str(core)] if core is not None else [])]
         container = None
         try:
@@ -81,7 +81,7 @@ def _container(share: float, folder: Path, core: int | None, why: object) -> Ite
             said = container.logs().decode().strip() if container is not None else ""
             raise NoQuota(f"{why}; and no container does: {exc} {said}") from None
         else:
-            with contextlib.closing(api.Launcher(folder, over=connection)) as made:
+            with contextlib.closing(Launcher(folder, over=connection)) as made:
                 yield made
         finally:
             if container is not None:

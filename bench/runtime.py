@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import platform, events, quota, report
+from bench import events, platform, quota, report
+from bench.launcher import Launcher, RuntimeDied
 from bench.report import Metric
 from bench.stage import CHECKOUT, Stage, stage
 
@@ -136,7 +137,7 @@ class Bench:
         cores = sorted(os.sched_getaffinity(0))
         self.core: int | None = cores[0] if len(cores) > 1 else None
         self._own_core = cores[-1]
-        self.launcher = api.Launcher(place.task_root, self.core)
+        self.launcher = Launcher(place.task_root, self.core)
 
     def pin(self) -> None:
         """Puts this process, the Runtime API, on the other core."""
@@ -163,12 +164,12 @@ class Bench:
                 command = [python, str(self.place.peers / f"{row}_loop.py")]
         return command, environment
 
-    def runtime(self, row: str, handler: str, launcher: api.Launcher | None = None) -> api.Runtime:
-        return api.Runtime(launcher or self.launcher, *self.command(row, f"{handler}.handler"))
+    def runtime(self, row: str, handler: str, launcher: Launcher | None = None) -> platform.Runtime:
+        return platform.Runtime(launcher or self.launcher, *self.command(row, f"{handler}.handler"))
 
     def event(self, size: str) -> bytes:
         """A whole answer to /next with an event of that size, its deadline ahead."""
-        return api.event(self._payload(size))
+        return platform.event(self._payload(size))
 
     def _payload(self, size: str) -> bytes:
         if size not in self._payloads:
@@ -178,11 +179,11 @@ class Bench:
     def add(self, metric: str, row: str, *values: float) -> None:
         self.samples[metric][row].extend(values)
 
-    def check_echo(self, runtime: api.Runtime, size: str) -> None:
+    def check_echo(self, runtime: platform.Runtime, size: str) -> None:
         """Raises unless the event comes back: what answers something else is not compared."""
         runtime.invoke(self.event(size), keep=True)
         if json.loads(runtime.response()) != json.loads(self._payload(size)):
-            raise api.RuntimeDied(f"the echo of {size} is not its event: {runtime.response()[:200]!r}")
+            raise RuntimeDied(f"the echo of {size} is not its event: {runtime.response()[:200]!r}")
 
 
 def _ms(nanoseconds: float) -> float:
@@ -200,7 +201,7 @@ def _mb(size: float) -> float:
 def cold(bench: Bench, row: str) -> None:
     """INIT and first answer of the handler that imports nothing, memory after INIT; the bare interpreter's life."""
     if row.startswith("bare"):
-        taken, processor_time = api.floor(bench.launcher, *bench.command(row, "echo.handler"))
+        taken, processor_time = platform.floor(bench.launcher, *bench.command(row, "echo.handler"))
         bench.add("next", row, _ms(taken))
         bench.add("next_cpu", row, _ms(processor_time))
         return
@@ -296,7 +297,7 @@ def heap(bench: Bench, row: str) -> None:
 def _measure(
     bench: Bench,
     row: str,
-    runtime: api.Runtime,
+    runtime: platform.Runtime,
     wire: bytes,
     name: str,
     count: int,

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from bench import platform, events, quota, report, runtime
+from bench import events, platform, quota, report, runtime
+from bench.launcher import Launcher, RuntimeDied
 from bench.stage import Stage, stage
 
 COLD_ROWS = {"samovar", "awslambdaric", "urllib3", "samovar-urllib3", "samovar-m", "raw", "bare", "bare-S"}
 
 
 @pytest.fixture
-def launcher(tmp_path: Path) -> Iterator[api.Launcher]:
-    made = api.Launcher(tmp_path)
+def launcher(tmp_path: Path) -> Iterator[Launcher]:
+    made = Launcher(tmp_path)
     yield made
     made.close()
 
@@ -85,14 +86,14 @@ def test_events_have_their_size_and_every_kind_of_value(size: int) -> None:
     assert len(json.loads(upload)["body"]) > size * 0.8
 
 
-def test_a_runtime_that_dies_is_shown_with_what_it_said(launcher: api.Launcher) -> None:
+def test_a_runtime_that_dies_is_shown_with_what_it_said(launcher: Launcher) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no such handler')"]
-    with api.Runtime(launcher, command, {}) as dying, pytest.raises(api.RuntimeDied, match="no such handler"):
+    with platform.Runtime(launcher, command, {}) as dying, pytest.raises(RuntimeDied, match="no such handler"):
         dying.first_next()
-    with pytest.raises(api.RuntimeDied, match="ended with 1"):
-        api.floor(launcher, command, {})
-    with pytest.raises(api.RuntimeDied, match="No such file"):
-        api.floor(launcher, ["/no/such/program"], {})
+    with pytest.raises(RuntimeDied, match="ended with 1"):
+        platform.floor(launcher, command, {})
+    with pytest.raises(RuntimeDied, match="No such file"):
+        platform.floor(launcher, ["/no/such/program"], {})
 
 
 def test_a_wrong_answer_is_not_compared(place: Stage) -> None:
@@ -100,7 +101,7 @@ def test_a_wrong_answer_is_not_compared(place: Stage) -> None:
     try:
         with bench.runtime("samovar", "heap") as other:
             other.first_next()
-            with pytest.raises(api.RuntimeDied, match="is not its event"):
+            with pytest.raises(RuntimeDied, match="is not its event"):
                 bench.check_echo(other, "1k")
         with bench.runtime("samovar", "echo") as echo:
             echo.first_next()
@@ -147,7 +148,7 @@ def test_a_share_of_a_core_is_what_a_process_gets(tmp_path: Path, way: str, monk
         monkeypatch.setattr(quota, "_V2", {"cpu.no_such_file": ""})
     try:
         with quota.launcher(0.28, tmp_path, None) as launcher:
-            taken, spent = api.floor(launcher, [sys.executable, "-S", "-c", _BURN], {})
+            taken, spent = platform.floor(launcher, [sys.executable, "-S", "-c", _BURN], {})
     except quota.NoQuota as exc:
         pytest.skip(str(exc))
     assert spent >= 60_000_000
