@@ -6,13 +6,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from samovar.caching import _default as cache  # the package acts as its default cache
+    from samovar.caching import TTLCache
     from samovar.caching.decorator import cached as cached
     from samovar.companion import Companion as Companion
     from samovar.hooks import defer as defer
     from samovar.hooks import on_shutdown as on_shutdown
     from samovar.hooks import remaining as remaining
     from samovar.hooks import warm as warm
+
+    cache: TTLCache
 
 __version__ = "0.1.0"
 
@@ -31,8 +33,9 @@ def __getattr__(name: str) -> "Any":
     import sys
 
     if name == "cache":
-        __import__("samovar.cache")
-        return sys.modules["samovar.cache"]
+        from samovar.caching import TTLCache
+
+        return globals().setdefault(name, TTLCache(name="samovar.cache"))
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module 'samovar' has no attribute {name!r}")

@@ -1,18 +1,24 @@
 """The context object that a handler receives, attribute for attribute that of the official client.
 
-Knows the headers of /next and the environment variables that describe the function; knows neither the loop nor the
-wire.
+Knows what /next tells of an invocation and the environment variables that describe the function; knows neither the
+loop nor the wire.
 """
 
 import posix
 import sys
 from time import time
 
+from samovar import codec
+from samovar.errors import Fault
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
+    from samovar.invocation import Invocation
+
+_TRACE_ID = b"_X_AMZN_TRACE_ID"
 _W3C_FIELDS = ("traceparent", "tracestate", "baggage")
 _FUNCTION = {
     b"AWS_LAMBDA_LOG_GROUP_NAME": "log_group_name",
@@ -122,54 +128,62 @@ class ClientContext(_Fields):
     client: "Any"
 
 
-def factory() -> "Callable[[Mapping[str, str], str], LambdaContext]":
-    """The function that begins an invocation: it makes the context and lets `current` give it."""
-    variable = posix.environ.get
-    seen: tuple[bytes | None, ...] = ()
-    function: dict[str, str | None] = {}
-    new = LambdaContext.__new__
+class Contexts:
+    """Makes the contexts of one environment's invocations."""
 
-    def begin(headers: "Mapping[str, str]", request_id: str) -> LambdaContext:
-        """headers: those of the answer to /next, names in lower case.
+    __slots__ = ("_function", "_seen")
 
-        Raises Fault `Runtime.LambdaContextUnmarshalError` when client context or identity is not JSON; the
-        invocation has begun then.
+    def __init__(self) -> None:
+        self._seen: tuple[bytes | None, ...] = ()
+        self._function: dict[str, str | None] = {}
+
+    def begin(self, invocation: "Invocation") -> None:
+        """Set the trace id's variable and make the invocation's context.
+
+        Raises Fault `Runtime.LambdaContextUnmarshalError` when deadline, client context or identity cannot be read;
+        the context is there then, without them.
         """
-        global _current
-        nonlocal seen, function
-        if seen != (values := tuple(map(variable, _FUNCTION))):  # a handler may change them
-            seen = values
-            function = dict(zip(_FUNCTION.values(), map(_decoded, values), strict=True))
+        _set_trace_id(invocation.trace_id)
+        if self._seen != (values := tuple(map(posix.environ.get, _FUNCTION))):  # a handler may change them
+            self._seen = values
+            self._function = dict(zip(_FUNCTION.values(), map(_decoded, values), strict=True))
         identity = CognitoIdentity.__new__(CognitoIdentity)
         identity.cognito_identity_id = identity.cognito_identity_pool_id = None
-        _current = context = new(LambdaContext)
+        invocation.context = context = LambdaContext.__new__(LambdaContext)
         context.__dict__ = {
-            "aws_request_id": request_id,
-            **function,
-            "invoked_function_arn": headers.get("lambda-runtime-invoked-function-arn", ""),
-            "tenant_id": headers.get("lambda-runtime-aws-tenant-id"),
+            "aws_request_id": invocation.id,
+            **self._function,
+            "invoked_function_arn": invocation.arn or "",
+            "tenant_id": invocation.tenant_id,
             "_w3c_fields": {},
             "client_context": None,
             "identity": identity,
             "_epoch_deadline_time_in_ms": 0,
         }
-        if raw := headers.get("lambda-runtime-deadline-ms"):
+        if raw := invocation.deadline_ms:
             context._epoch_deadline_time_in_ms = int(raw) if raw.isdecimal() else _milliseconds(raw)
-        if raw := headers.get("lambda-runtime-client-context"):
+        if raw := invocation.client_context:
             parsed = _parse(raw, "Client Context")
             context._w3c_fields = _pop_w3c(parsed)
             if parsed is not None:
                 context.client_context = ClientContext(parsed)
                 if context.client_context.client is not None:
                     context.client_context.client = Client(context.client_context.client)
-        if raw := headers.get("lambda-runtime-cognito-identity"):
+        if raw := invocation.identity:
             parsed = _parse(raw, "Cognito Identity")
             if parsed is not None:
                 identity.cognito_identity_id = parsed.get("cognitoIdentityId")
                 identity.cognito_identity_pool_id = parsed.get("cognitoIdentityPoolId")
-        return context
 
-    return begin
+
+def _set_trace_id(trace_id: "str | None") -> None:
+    environ = posix.environ  # os.environ is a view of this dict, whenever it is imported
+    if not trace_id:
+        if environ.pop(_TRACE_ID, None) is not None:
+            posix.unsetenv(_TRACE_ID)
+    elif environ.get(_TRACE_ID) != (encoded := trace_id.encode("utf-8", "surrogateescape")):
+        environ[_TRACE_ID] = encoded
+        posix.putenv(_TRACE_ID, encoded)
 
 
 def _decoded(value: "bytes | None") -> "str | None":
@@ -177,8 +191,6 @@ def _decoded(value: "bytes | None") -> "str | None":
 
 
 def _milliseconds(raw: str) -> int:
-    from samovar.fault import Fault
-
     try:
         return int(float(raw))
     except (ValueError, OverflowError):
@@ -188,9 +200,6 @@ def _milliseconds(raw: str) -> int:
 
 
 def _parse(raw: str, name: str) -> "Any":
-    from samovar import codec
-    from samovar.fault import Fault
-
     try:
         return codec.loads(raw.encode("utf-8", "surrogateescape"))
     except Exception as exc:
@@ -204,11 +213,3 @@ def _pop_w3c(values: "Any") -> "dict[str, str]":
     if not isinstance(fields, dict):
         return {}
     return {name: value for name in _W3C_FIELDS if isinstance(value := fields.get(name), str)}
-
-
-_current: "LambdaContext | None" = None
-
-
-def current() -> "LambdaContext | None":
-    """The context of the invocation in flight, from any thread; None during INIT."""
-    return _current

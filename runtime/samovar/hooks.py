@@ -1,7 +1,7 @@
 """Work around the invocations: after the response, at the end of INIT, at shutdown.
 
-Imported only by functions that use it: the loop looks for it in `sys.modules`. Knows the context, the log and
-nothing of the loop's inside.
+Imported only by functions that use it: what is to be done is put into the environment's lists, which the loop walks.
+Knows the environment and the log, and nothing of the loop.
 
 The platform's rule behind `defer`: the caller has its answer as soon as the response is posted; the environment runs
 on, at full CPU, until the runtime asks for the next event, and is frozen then.
@@ -9,37 +9,30 @@ on, at full CPU, until the runtime asks for the next event, and is frozen then.
 
 import sys
 
-from samovar import context, logs
+from samovar import logs
+from samovar.environment import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from typing import Any, TypeVar, overload
 
     F = TypeVar("F", bound=Callable[[], Any])
 
 _deferred: "list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]" = []
 _begun: "list[Callable[..., Any]]" = []  # deferred calls that have not ended
-_beside: "set[Any]" = set()  # an event loop holds its tasks only weakly
-_each_invocation: "list[Callable[[], object]]" = []
 _shutdown: "list[Callable[[], object]]" = []
 _warm: "list[tuple[Callable[[], Any], bool]]" = []
-
-
-def in_runtime() -> bool:
-    """Whether this process is a Samovar environment, so that there is a response after which to work."""
-    loop = sys.modules.get("samovar.loop")
-    return loop is not None and loop.running
 
 
 def remaining() -> float:
     """Seconds left of the invocation in flight, 0 once its time is up; infinite where there is none (INIT, outside
     Lambda).
     """
-    invocation = context.current()
-    if invocation is None:
+    invocation = environment.invocation
+    if invocation is None or invocation.context is None:
         return float("inf")
-    return invocation.get_remaining_time_in_millis() / 1000
+    return invocation.context.get_remaining_time_in_millis() / 1000
 
 
 def defer(f: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> None:
@@ -53,7 +46,7 @@ def defer(f: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> None:
     if not callable(f):
         raise TypeError(f"defer: {f!r} is not callable: give the function and, after it, its arguments")
     _deferred.append((f, args, kwargs))
-    if in_runtime():
+    if environment.running:
         _watch_sigterm()
     else:
         run_deferred()
@@ -87,23 +80,8 @@ def dropped() -> int:
 
 def forget() -> None:
     """Empties all queues, in a child process that the function forked: what is in them is for the parent to do."""
-    for queue in (_deferred, _begun, _each_invocation, _shutdown, _warm):
+    for queue in (_deferred, _begun, _shutdown, _warm):
         queue.clear()
-
-
-def each_invocation(f: "Callable[[], object]") -> None:
-    """Calls f() after every invocation, behind its deferred work; an exception is logged."""
-    _each_invocation.append(f)
-
-
-def after_response() -> None:
-    """All that waits for the response. Called by the loop; never raises an Exception."""
-    run_deferred()
-    for f in _each_invocation:
-        try:
-            f()
-        except BaseException as exc:
-            _log_failure(f"{_name(f)} failed after the response", exc)
 
 
 def on_shutdown(f: "F") -> "F":
@@ -114,13 +92,9 @@ def on_shutdown(f: "F") -> "F":
     where the platform sends SIGTERM anyway.
     """
     _shutdown.append(f)
+    environment.wants_sigterm = True
     _watch_sigterm()
     return f
-
-
-def wants_shutdown() -> bool:
-    """Whether a shutdown hook has been registered."""
-    return bool(_shutdown)
 
 
 def shut_down() -> None:
@@ -173,26 +147,12 @@ def run_warm() -> None:
     _warm.clear()
 
 
-def beside(coroutine: "Coroutine[Any, Any, Any]") -> None:
-    """Runs a coroutine as a task of the running event loop, which does not wait for it."""
-    import asyncio
-
-    task = asyncio.ensure_future(coroutine)
-    _beside.add(task)
-    task.add_done_callback(_beside.discard)
-
-
 def _finish(result: "Any") -> None:
-    """A coroutine function has only begun when it is called."""
-    if not hasattr(type(result), "__await__"):
-        return
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:  # outside the runtime: beside the caller
-        beside(result)
-        return
-    from samovar import handler
+    """Run what a coroutine function has only begun when it is called."""
+    if hasattr(type(result), "__await__"):
+        from samovar import aio
 
-    handler.run_coroutine(result)
+        aio.finish(result)
 
 
 def _log_failure(message: str, exc: BaseException) -> None:
@@ -229,3 +189,9 @@ def _on_sigterm(signum: int, frame: object) -> None:
     shut_down()
     _signal.signal(signum, _signal.SIG_DFL)
     posix.kill(posix.getpid(), signum)
+
+
+environment.at_init_end.append(run_warm)
+environment.after_response.append(run_deferred)
+environment.at_fork.append(forget)
+environment.at_shutdown.append(shut_down)

@@ -6,7 +6,8 @@ Imported together with `logging`, never before it. The forms are the official cl
 import logging
 import time
 
-from samovar import context, logs
+from samovar import logs
+from samovar.environment import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ class LambdaLoggerFilter(logging.Filter):
     """Gives each record `aws_request_id` and `tenant_id`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        invocation = context.current()
+        invocation = environment.invocation
         if invocation is None:
             record.aws_request_id, record.tenant_id = "", None
         else:
-            record.aws_request_id, record.tenant_id = invocation.aws_request_id, invocation.tenant_id
+            record.aws_request_id, record.tenant_id = invocation.id, invocation.tenant_id
         return True
 
 

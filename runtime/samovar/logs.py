@@ -1,21 +1,19 @@
 """Where log lines go and what they look like, without the `logging` module.
 
 Text or JSON (`AWS_LAMBDA_LOG_FORMAT`), on stdout or framed on the telemetry descriptor (`_LAMBDA_TELEMETRY_LOG_FD`).
-`logging_records` puts the same in front of the user's `logging`, and `LoggingHook` brings it in the moment `logging` is
-first imported. Knows the context only.
+`logging_records` puts the same in front of the user's `logging`. Knows the codec and which invocation is in flight.
 """
 
 import posix
 import sys
 from time import gmtime, strftime, time, time_ns
 
-from samovar import context
+from samovar import codec
+from samovar.environment import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
     from typing import Any
 
 # The low byte of a frame's type carries the level: NOTSET, DEBUG, INFO, WARNING, ERROR, CRITICAL.
@@ -120,8 +118,8 @@ def write(level: str, message: str) -> None:
     """One record in the configured format, with the current request id. level: DEBUG, INFO, WARNING, ERROR or
     CRITICAL.
     """
-    invocation = context.current()
-    request_id = invocation.aws_request_id if invocation else ""
+    invocation = environment.invocation
+    request_id = invocation.id if invocation else ""
     if is_json():
         record = {
             "timestamp": _timestamp(),
@@ -141,10 +139,10 @@ def write(level: str, message: str) -> None:
 
 def write_exception(message: str, exc: BaseException) -> None:
     """One ERROR record: message, then the exception with its stack as one event, the runtime's own frames left out."""
-    from samovar import fault
+    from samovar.report import Report
 
-    invocation = context.current()
-    report = fault.Report(exc, invocation.aws_request_id if invocation else "").error
+    invocation = environment.invocation
+    report = Report(exc, invocation.id if invocation else "").error
     report["errorMessage"] = f"{message}: {report['errorMessage']}"
     write_error(report)
 
@@ -173,56 +171,11 @@ def _timestamp() -> str:
 
 
 def _json(record: "dict[str, Any]") -> str:
-    from samovar import codec
-
     return codec.dumps(record).decode()
 
 
-class LoggingHook:
-    """A finder that sets up the root logger as soon as `logging` has been imported, and then is gone."""
-
-    def find_spec(self, name: str, path: "Any" = None, target: "ModuleType | None" = None) -> "ModuleSpec | None":
-        if name != "logging":
-            return None
-        sys.meta_path.remove(self)
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None and spec.loader is not None:
-                spec.loader = _AfterExec(spec.loader)  # type: ignore[assignment]
-                return spec
-        return None
-
-
-class _AfterExec:
-    """The loader of `logging`, and after it the set-up."""
-
-    def __init__(self, loader: "Any") -> None:
-        self._loader = loader
-
-    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
-        module: ModuleType | None = self._loader.create_module(spec)
-        return module
-
-    def exec_module(self, module: "ModuleType") -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        set_up_logging()
-
-
-def set_up_logging() -> None:
-    """Puts the runtime's handler on the root logger. Imports `logging`."""
-    from samovar import logging_records
-
-    logging_records.set_up()
-
-
-def install() -> None:
-    """To be called once, at the beginning of INIT. What the function does to the environment changes nothing later."""
+def settle() -> None:
+    """Keep the settings and the sink as they are when INIT begins, whatever the function does to the environment later."""
     global _settings
     _settings = is_json(), level_name()
     sink()
-    if "logging" in sys.modules:
-        set_up_logging()
-    else:
-        sys.meta_path.insert(0, LoggingHook())

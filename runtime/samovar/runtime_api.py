@@ -1,21 +1,51 @@
 """The Runtime API and the one call of the Extensions API that a runtime makes: a method an endpoint, nothing else.
 
-Knows the wire. Raises `ApiError` naming the call and what came; never retries what was answered.
+Knows the transports, and the headers' names, which no other file does. Raises `ApiError` naming the call and what came;
+never retries what was answered.
 """
 
 import posix
 from sys import version_info
 
 from samovar import __version__
+from samovar.invocation import Invocation
 from samovar.wire import Connection, WireError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from samovar.wire import Answer, Body, Transport
+    from typing import Protocol
+
+    from samovar.wire import Answer, Body
+
+    class Transport(Protocol):
+        """One connection's worth of requests, one at a time. headers: lines that end in CRLF, in UTF-8."""
+
+        def request(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer": ...
+
 
 _RUNTIME = "/2018-06-01/runtime"
+_NEXT = f"{_RUNTIME}/invocation/next"
 _EXTENSION = "/2020-01-01/extension"
-_AGENT = "samovar/{}-python/{}.{}.{}".format(__version__, *version_info[:3])
+
+# Headers of /next, in lower case as the transports give them.
+_ID = "lambda-runtime-aws-request-id"
+_ARN = "lambda-runtime-invoked-function-arn"
+_CLIENT_CONTEXT = "lambda-runtime-client-context"
+_DEADLINE = "lambda-runtime-deadline-ms"
+_IDENTITY = "lambda-runtime-cognito-identity"
+_INVOCATION_ID = "lambda-runtime-invocation-id"
+_TENANT = "lambda-runtime-aws-tenant-id"
+_TRACE = "lambda-runtime-trace-id"
+_EXTENSION_ID = "lambda-extension-identifier"
+# Header lines of requests.
+_AGENT = "User-Agent: samovar/{}-python/{}.{}.{}\r\n".format(__version__, *version_info[:3])
+_JSON = f"{_AGENT}Content-Type: application/json\r\n"
+_CONTENT_TYPE = f"{_AGENT}Content-Type: %s\r\n"
+_INVOCATION = "Lambda-Runtime-Invocation-Id: %s\r\n"
+_ERROR_TYPE = "Lambda-Runtime-Function-Error-Type: %s\r\n"
+_XRAY_CAUSE = "Lambda-Runtime-Function-XRay-Error-Cause: %s\r\n"
+_EXTENSION_NAME = "Lambda-Extension-Name: samovar\r\n"
+_EXTENSION_IDENTIFIER = "Lambda-Extension-Identifier: %s\r\n"
 
 
 class ApiError(Exception):
@@ -27,130 +57,113 @@ class ApiError(Exception):
 
 
 class RuntimeClient:
-    """One client over one connection. address: host:port, from AWS_LAMBDA_RUNTIME_API."""
+    """A client of the Runtime API over one connection. address: host:port, from AWS_LAMBDA_RUNTIME_API."""
 
     def __init__(self, address: str) -> None:
         self._address = address
-        choice = posix.environ.get(b"SAMOVAR_TRANSPORT", b"")
-        self._exchange = None
-        if choice == b"urllib3":
-            from samovar.transport_urllib3 import Urllib3Transport
+        self._transport = _transport(address)
 
-            self._transport: Transport = Urllib3Transport(address)
-        elif choice in (b"", b"wire"):
-            self._transport = connection = Connection(address)
-            self._exchange = connection.exchange
-            common = f" HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {_AGENT}\r\n"
-            self._next_head = f"GET {_RUNTIME}/invocation/next{common}\r\n".encode()
-            self._response_end = f"/response{common}Content-Type: application/json\r\nContent-Length: "
-        else:
-            raise ValueError(
-                f"SAMOVAR_TRANSPORT={choice.decode()!r}: want urllib3, or nothing for the built-in transport"
-            )
-
-    def next(self) -> "tuple[str, dict[str, str], Body]":
-        """Waits for the next event. Returns request id, headers (lower-case names) and event; the event lives until
-        the next call.
-        """
-        try:
-            if self._exchange is not None:
-                status, headers, body = self._exchange(self._next_head, None)
-            else:
-                status, headers, body = self._transport.request(
-                    "GET", f"{_RUNTIME}/invocation/next", {"User-Agent": _AGENT}, None
-                )
-        except WireError as exc:
-            raise ApiError(f"GET {_RUNTIME}/invocation/next", 0, str(exc)) from None
+    def next(self) -> Invocation:
+        """Wait for the next event. It lives until the next call."""
+        status, headers, body = self._call("GET", _NEXT, _AGENT, None)
         if status != 200:
-            raise ApiError(f"GET {_RUNTIME}/invocation/next", status, _unexpected(status, 200, body))
-        request_id = headers.get("lambda-runtime-aws-request-id", "")
+            raise ApiError(f"GET {_NEXT}", status, _unexpected(status, 200, body))
+        get = headers.get
+        invocation = Invocation()
+        invocation.id = get(_ID, "")
         # It goes into a path.
-        if not request_id.replace("-", "").replace("_", "").isalnum() or not request_id.isascii():
-            raise ApiError(
-                f"GET {_RUNTIME}/invocation/next",
-                status,
-                f"the request id {request_id[:80]!r} is not a token of letters, digits, '-' and '_'",
-            )
-        return request_id, headers, body
+        if not invocation.id.replace("-", "").replace("_", "").isalnum() or not invocation.id.isascii():
+            wrong = f"the request id {invocation.id[:80]!r} is not a token of letters, digits, '-' and '_'"
+            raise ApiError(f"GET {_NEXT}", status, wrong)
+        invocation.event = body
+        invocation.content_type = get("content-type")
+        invocation.deadline_ms = get(_DEADLINE)
+        invocation.arn = get(_ARN)
+        invocation.trace_id = get(_TRACE)
+        invocation.client_context = get(_CLIENT_CONTEXT)
+        invocation.identity = get(_IDENTITY)
+        invocation.tenant_id = get(_TENANT)
+        invocation.invocation_id = get(_INVOCATION_ID)
+        invocation.context = None
+        return invocation
 
-    def respond(self, request_id: str, body: bytes, content_type: str, invocation_id: "str | None") -> None:
-        """Posts a result. Raises ApiError with status 413 when it is over 6,291,556 bytes."""
-        path = f"{_RUNTIME}/invocation/{request_id}/response"
-        if self._exchange is not None and invocation_id is None and content_type == "application/json":
-            head = f"POST {_RUNTIME}/invocation/{request_id}{self._response_end}{len(body)}\r\n\r\n".encode()
-            try:
-                status, _, answer = self._exchange(head, body)
-            except WireError as exc:
-                raise ApiError(f"POST {path}", 0, str(exc)) from None
-            if status != 202:
-                raise ApiError(f"POST {path}", status, _unexpected(status, 202, answer))
-            return
-        headers = {"Content-Type": content_type}
-        if invocation_id is not None:
-            headers["Lambda-Runtime-Invocation-Id"] = invocation_id
-        self._post(path, headers, body)
+    def respond(self, invocation: Invocation, body: bytes, content_type: "str | None" = None) -> None:
+        """Post a response. content_type: of a body that is not JSON.
 
-    def fail(
-        self, request_id: str, body: bytes, error_type: str, xray_cause: bytes, invocation_id: "str | None"
-    ) -> None:
-        """Posts the error of an invocation. body: the error JSON."""
-        headers = {"Content-Type": "application/json", "Lambda-Runtime-Function-Error-Type": _header(error_type)}
+        Raises ApiError with status 413 when the body is over 6,291,556 bytes.
+        """
+        headers = _JSON if content_type is None else _CONTENT_TYPE % content_type
+        if invocation.invocation_id:
+            headers += _INVOCATION % invocation.invocation_id
+        self._post(f"{_RUNTIME}/invocation/{invocation.id}/response", headers, body)
+
+    def fail(self, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes) -> None:
+        """Post the error of an invocation. body: the error JSON; xray_cause: JSON in ASCII, or nothing."""
+        headers = _JSON + _ERROR_TYPE % _printable(error_type)
         if xray_cause:
-            headers["Lambda-Runtime-Function-XRay-Error-Cause"] = xray_cause.decode("ascii")
-        if invocation_id is not None:
-            headers["Lambda-Runtime-Invocation-Id"] = invocation_id
-        self._post(f"{_RUNTIME}/invocation/{request_id}/error", headers, body)
+            headers += _XRAY_CAUSE % xray_cause.decode("ascii")
+        if invocation.invocation_id:
+            headers += _INVOCATION % invocation.invocation_id
+        self._post(f"{_RUNTIME}/invocation/{invocation.id}/error", headers, body)
 
     def fail_init(self, body: bytes, error_type: str) -> None:
-        """Posts the error that ended INIT. body: the error JSON."""
-        headers = {"Content-Type": "application/json", "Lambda-Runtime-Function-Error-Type": _header(error_type)}
-        self._post(f"{_RUNTIME}/init/error", headers, body)
+        """Post the error that ended INIT. body: the error JSON."""
+        self._post(f"{_RUNTIME}/init/error", _JSON + _ERROR_TYPE % _printable(error_type), body)
 
     def register_extension(self) -> None:
-        """Registers as an internal extension for no event, which makes Lambda send SIGTERM before SIGKILL.
+        """Register as an internal extension for no event, which makes Lambda send SIGTERM before SIGKILL.
 
-        The connection on which the extension waits for ever stays open. ("Extensions API": an extension is ready once
-        it has asked for its next event.)
+        The connection on which the extension waits until the end stays open. ("Extensions API": an extension is ready
+        once it has asked for its next event.)
         """
         path = f"{_EXTENSION}/register"
         self._extension = connection = Connection(self._address)
-        headers = {"Lambda-Extension-Name": "samovar", "Content-Type": "application/json"}
         try:
-            status, answer, body = connection.request("POST", path, headers, b'{"events":[]}')
+            status, headers, body = connection.request("POST", path, _JSON + _EXTENSION_NAME, b'{"events":[]}')
             if status != 200:
                 raise ApiError(f"POST {path}", status, _unexpected(status, 200, body))
-            connection.send_only(
-                "GET",
-                f"{_EXTENSION}/event/next",
-                {"Lambda-Extension-Identifier": answer["lambda-extension-identifier"]},
-            )
+            identifier = _EXTENSION_IDENTIFIER % headers[_EXTENSION_ID]
+            connection.send_only("GET", f"{_EXTENSION}/event/next", _AGENT + identifier)
         except WireError as exc:
             raise ApiError(f"POST {path}", 0, str(exc)) from None
 
     def disown(self) -> None:
-        """Lets go of the connection, which is the parent's, in a child that the function forked: every call fails."""
-        self._exchange = None
+        """Let go of the connection, which is the parent's, in a child that the function forked: every call fails."""
         self._transport = _Disowned()
 
-    def _post(self, path: str, headers: "dict[str, str]", body: bytes) -> None:
-        headers["User-Agent"] = _AGENT
+    def _call(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer":
         try:
-            status, _, answer = self._transport.request("POST", path, headers, body)
+            return self._transport.request(method, path, headers, body)
         except WireError as exc:
-            raise ApiError(f"POST {path}", 0, str(exc)) from None
+            raise ApiError(f"{method} {path}", 0, str(exc)) from None
+
+    def _post(self, path: str, headers: str, body: bytes) -> None:
+        status, _, answer = self._call("POST", path, headers, body)
         if status != 202:
             raise ApiError(f"POST {path}", status, _unexpected(status, 202, answer))
+
+
+def _transport(address: str) -> "Transport":
+    """Return the transport that `SAMOVAR_TRANSPORT` chooses. Raises ValueError for a value other than urllib3."""
+    choice = posix.environ.get(b"SAMOVAR_TRANSPORT", b"")
+    if choice in (b"", b"wire"):
+        return Connection(address)
+    if choice == b"urllib3":
+        from samovar.transport_urllib3 import Urllib3Transport
+
+        return Urllib3Transport(address)
+    raise ValueError(f"SAMOVAR_TRANSPORT={choice.decode()!r}: want urllib3, or nothing for the built-in transport")
 
 
 class _Disowned:
     """No transport."""
 
-    def request(self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None") -> "Answer":
-        raise WireError("this is a process that the function forked: events and answers are its parent's")
+    def request(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer":
+        raise WireError("this is a process that the function forked: events and responses are its parent's")
 
 
-def _header(value: str) -> str:
-    """A class name may be any identifier: what is not printable ASCII goes as '?'."""
+def _printable(value: str) -> str:
+    """Return value for a header: a class name may be any identifier, what is not printable ASCII becomes '?'."""
     return "".join(c if " " <= c <= "~" else "?" for c in value)
 
 

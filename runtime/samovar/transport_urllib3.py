@@ -24,23 +24,23 @@ class Urllib3Transport:
             logging.getLogger(name).addFilter(lambda record: not self._busy)
 
     def request(
-        self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None"
+        self, method: str, path: str, headers: str, body: "bytes | None"
     ) -> "tuple[int, dict[str, str], bytes]":
-        """Sends one request and returns status, headers (names in lower case) and body of its answer. There is no
-        time-out.
+        """Send one request and return status, headers (names in lower case) and body of its answer. headers: lines that
+        end in CRLF. There is no time-out.
         """
+        fields = dict(line.split(b": ", 1) for line in headers.encode("utf-8", "surrogateescape").split(b"\r\n")[:-1])
         self._busy = True
         try:
-            return self._request(method, path, headers, body)
+            return self._request(method, path, fields, body)
         finally:
             self._busy = False
 
     def _request(
-        self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None"
+        self, method: str, path: str, headers: "dict[bytes, bytes]", body: "bytes | None"
     ) -> "tuple[int, dict[str, str], bytes]":
-        wire_headers = {name: value.encode("utf-8", "surrogateescape") for name, value in headers.items()}
         try:
-            response = self._pool.request(method, path, body=body, headers=wire_headers)  # type: ignore[arg-type]
+            response = self._pool.request(method, path, body=body, headers=headers)  # type: ignore[arg-type]
         except ProtocolError as exc:
             # "Connection aborted.": no answer has begun, so a poll of /next has taken no event.
             aborted = exc.args[0] == "Connection aborted." and isinstance(exc.args[-1], ConnectionError)

@@ -20,16 +20,9 @@ from _socket import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mmap import mmap
-    from typing import Protocol
 
     Body = bytes | bytearray | memoryview | mmap
     Answer = tuple[int, dict[str, str], Body]  # status, headers with names in lower case, body
-
-    class Transport(Protocol):
-        """One connection's worth of requests, one at a time."""
-
-        def request(self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None") -> "Answer": ...
-
 
 _FIRST = 16384  # bytes: a whole ordinary event with its head, in one read
 _JOINED = 65536  # bytes: up to here copying a body behind its head costs less than a second buffer in the system call
@@ -175,26 +168,24 @@ class Connection:
         self._fresh = True  # nothing has been answered on this socket yet
         self._buffer = bytearray(_FIRST)
 
-    def request(self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None") -> "Answer":
-        """Sends one request and returns status, headers and body of its answer.
+    def request(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer":
+        """Send one request and return status, headers and body of its answer. headers: lines that end in CRLF.
 
         The body may be a view of a buffer that the next request overwrites. There is no time-out: /next waits as long
         as there is no event.
         """
-        return self.exchange(self._head(method, path, headers, body), body)
+        return self._exchange(self._head(method, path, headers, body), body)
 
-    def send_only(self, method: str, path: str, headers: "dict[str, str]") -> None:
-        """Sends a request whose answer nobody reads."""
+    def send_only(self, method: str, path: str, headers: str) -> None:
+        """Send a request whose answer nobody reads."""
         self._send(self._sock or self._connect(), self._head(method, path, headers, None), None)
 
-    def _head(self, method: str, path: str, headers: "dict[str, str]", body: "bytes | None") -> bytes:
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    def _head(self, method: str, path: str, headers: str, body: "bytes | None") -> bytes:
         length = "" if body is None else f"Content-Length: {len(body)}\r\n"
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self._authority}\r\n{lines}{length}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self._authority}\r\n{headers}{length}\r\n"
         return head.encode("utf-8", "surrogateescape")
 
-    def exchange(self, head: bytes, body: "bytes | None") -> "Answer":
-        """The same for a head that is complete already."""
+    def _exchange(self, head: bytes, body: "bytes | None") -> "Answer":
         sock = self._sock or self._connect()
         unread = False  # whether the server cannot have read this request whole
         got = 0
@@ -213,7 +204,7 @@ class Connection:
             self.close()
             if not again:
                 raise WireError(failure)
-            return self.exchange(head, body)
+            return self._exchange(head, body)
         try:
             return self._answer(sock, got)
         except OSError as exc:

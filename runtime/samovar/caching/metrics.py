@@ -10,8 +10,9 @@ import sys
 from _weakref import ref
 from time import time
 
-from samovar import codec, context, hooks
+from samovar import codec, logs
 from samovar.caching import store
+from samovar.environment import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,16 @@ def switch_on(value: str) -> None:
     if value != "emf":
         raise ValueError(f"SAMOVAR_METRICS={value!r}: want emf, or nothing")
     store.register = lambda cache: _caches.append(ref(cache, _caches.remove))
-    hooks.each_invocation(report)
+    from samovar import hooks  # noqa: F401 (its deferred work comes before the report)
+
+    environment.after_response.append(_report_safely)
+
+
+def _report_safely() -> None:
+    try:
+        report()
+    except Exception as exc:
+        logs.write_exception("The cache's metrics failed", exc)
 
 
 def report() -> None:
@@ -51,7 +61,7 @@ def report() -> None:
 
 
 def _line(values: "tuple[float, ...]") -> "dict[str, Any]":
-    invocation = context.current()
+    invocation = environment.invocation
     return {
         "_aws": {
             "Timestamp": int(time() * 1000),
@@ -64,6 +74,6 @@ def _line(values: "tuple[float, ...]") -> "dict[str, Any]":
             ],
         },
         "FunctionName": posix.environ.get(b"AWS_LAMBDA_FUNCTION_NAME", b"").decode() or "unknown",
-        "requestId": invocation.aws_request_id if invocation else "",
+        "requestId": invocation.id if invocation else "",
         **{name: round(value, 3) for (name, _), value in zip(METRICS, values, strict=True)},
     }

@@ -617,22 +617,10 @@ class TTLCache:
             self._refreshing.pop(key, None)
 
     def _defer_async(self, key: "Hashable", loader: "Callable[[], Awaitable[Any]]", ttl: float, stale: float) -> None:
-        """Queues a refresh that needs an event loop: the caller's own if it is still open by then, or a new one."""
-        import asyncio
+        """Queue a refresh that needs an event loop: the caller's own if it is still open by then, or a new one."""
+        from samovar import aio
 
-        from samovar import hooks
-
-        loop = asyncio.get_running_loop()
-
-        def refresh() -> None:
-            if loop.is_closed():
-                asyncio.run(self._refresh_async(key, loader, ttl, stale))
-            elif loop.is_running():  # outside the runtime: beside the caller, who does not wait
-                loop.call_soon_threadsafe(lambda: hooks.beside(self._refresh_async(key, loader, ttl, stale)))
-            else:
-                loop.run_until_complete(self._refresh_async(key, loader, ttl, stale))
-
-        hooks.defer(refresh)
+        _defer(aio.finisher(lambda: self._refresh_async(key, loader, ttl, stale)))
 
     def _log_refresh(self, key: "Hashable", error: Exception) -> None:
         from samovar import logs

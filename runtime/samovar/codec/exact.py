@@ -121,7 +121,7 @@ def _substitute(value: "Any") -> "Any":
         return {name: getattr(value, name) for name, field in fields.items() if field._field_type.name == "_FIELD"}
     orjson: Any = sys.modules.get("orjson")
     if orjson is not None and isinstance(value, orjson.Fragment):
-        from samovar import codec
+        import json
 
-        return codec.loads(orjson.dumps(value))
+        return json.loads(orjson.dumps(value))
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")

@@ -1,6 +1,6 @@
 """Companion processes: a program in any language, started once, that reads a line of JSON and writes a line of JSON.
 
-    _HANDLER='exec:./main --fast'                            the program is the function (`adapter`)
+    _HANDLER='exec:./main --fast'                            the program is the function (samovar/handler/program.py)
     companion = samovar.Companion(["./main"])                a Python handler asks it (`Companion.call`)
     samovar.companion.serve(handler)                         the program is Python (`serve`)
 
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
     from samovar.companion.serving import serve as serve
     from samovar.companion.supervisor import Companion as Companion
-    from samovar.companion.supervisor import adapter as adapter
 
-_PLACES = {"Companion": "supervisor", "adapter": "supervisor", "serve": "helper"}
-__all__ = ["Companion", "adapter", "serve"]
+_PLACES = {"Companion": "supervisor", "serve": "serving"}
+__all__ = ["Companion", "serve"]
 
 
 def __getattr__(name: str) -> "Any":

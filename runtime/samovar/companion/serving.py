@@ -51,9 +51,9 @@ def _run(handler: "Callable[[Any, Any], Any]", line: bytes) -> "tuple[bytes, byt
     except Exception as exc:
         trace = exc.__traceback__ and exc.__traceback__.tb_next  # without the frame that is ours
         sys.excepthook(type(exc), exc.with_traceback(trace), trace)
-        from samovar import fault
+        from samovar.report import text
 
-        return b"null", codec.dumps(f"{type(exc).__name__}: {fault.text(exc)}")
+        return b"null", codec.dumps(f"{type(exc).__name__}: {text(exc)}")
     try:
         return codec.dumps(data), b"null"
     except Exception as exc:

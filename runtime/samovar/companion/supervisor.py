@@ -12,8 +12,8 @@ from time import monotonic, sleep
 
 from samovar import codec, hooks, logs
 from samovar.companion.process import Gone, Process, label
-from samovar.context import current
-from samovar.fault import Fault
+from samovar.environment import environment
+from samovar.errors import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,34 +30,6 @@ _BRACE = ord("}")
 _LAYOUTS = (b'{"proc_req_id":%d,"error":null,"data":', b'{"proc_req_id": %d, "error": null, "data": ')
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _LINE_SEPARATOR, _PARAGRAPH_SEPARATOR = b"\xe2\x80\xa8", b"\xe2\x80\xa9"
-
-
-def adapter(command: str) -> "Callable[[bytes, Any], bytes]":
-    """What `_HANDLER=exec:COMMAND` calls: the event's bytes and the context in, the result's bytes out.
-
-    The program runs in `LAMBDA_TASK_ROOT`, where Lambda starts a function. With `AWS_LAMBDA_MAX_CONCURRENCY` there is
-    one process for each of the invocations that may be in flight. Raises Fault when the program cannot start.
-    """
-    folder = posix.environ.get(b"LAMBDA_TASK_ROOT")
-    if folder:
-        posix.chdir(folder)
-    workers = int(posix.environ.get(b"AWS_LAMBDA_MAX_CONCURRENCY") or 1)
-    return Companion(_split(command), workers=workers).call_raw
-
-
-def _split(command: str) -> "list[str]":
-    if any(c in command for c in "'\"\\"):
-        import shlex
-
-        try:
-            args = shlex.split(command)
-        except ValueError as exc:
-            raise Fault("Companion.NotStarted", f"exec:{command} cannot be read as a command: {exc}") from None
-    else:
-        args = command.split()
-    if not args:
-        raise Fault("Companion.NotStarted", "exec: names no program; write exec:./program, and its arguments if any")
-    return args
 
 
 class Companion:
@@ -94,7 +66,7 @@ class Companion:
             for worker in self._workers:
                 worker.end()
             raise
-        if hooks.in_runtime():
+        if environment.running:
             hooks.on_shutdown(self.close)
         else:
             import atexit
@@ -129,7 +101,7 @@ class Companion:
             kept = f"{self._workers[0].name} answers the process that started it"
             raise Fault("Companion.Forked", f"{kept}, of which this is a fork: start a Companion here")
         if context is None:
-            context = current()
+            context = environment.invocation and environment.invocation.context
         deadline = _deadline(context)
         try:
             worker = self._free.get(True, None if deadline is None else max(0.0, deadline - monotonic()))
@@ -276,7 +248,7 @@ class _Worker:
             return Fault(kind, f"{end}: {text}", fatal=True)
         pause = _PAUSES[self._failures - 1]
         self._not_before = monotonic() + pause
-        if not pause and hooks.in_runtime():
+        if not pause and environment.running:
             hooks.defer(self.start)  # its start-up is on nobody's clock then
         return Fault(kind, text)
 

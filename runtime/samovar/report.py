@@ -1,10 +1,12 @@
-"""What went wrong, in the forms that the platform reads: error JSON, X-Ray cause, one log record.
+"""A failure in the forms that the platform reads: error JSON, X-Ray cause, one log record.
 
-`Fault` is raised by the runtime itself; everything else here turns an exception into a report and is imported only
-once there is one. Knows neither the wire nor the loop.
+Imported once there is one. Knows neither the Runtime API client nor the loop.
 """
 
 import posix
+
+from samovar import codec
+from samovar.errors import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,25 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PACKAGE = __file__.rpartition("/")[0] + "/"
-LARGEST = 6_291_556  # bytes of a body, the Runtime API's limit
+LARGEST = 6_291_556  # bytes of a body; the Runtime API answers 413 to more
 _SHOWN = 100_000  # characters of a message that is too large
 _XRAY_LIMIT = 1024 * 1024  # bytes; a longer cause is left out, as by the official client
-
-
-class Fault(Exception):
-    """A failure that is reported under a type of its own, not that of a Python exception.
-
-    error_type: what the caller and the platform read as `errorType`, e.g. `Runtime.HandlerNotFound`.
-    trace: the lines of `stackTrace`.
-    fatal: the error is reported, then the environment ends with exit code 1.
-    """
-
-    def __init__(self, error_type: str, message: str, trace: "list[str] | None" = None, *, fatal: bool = False) -> None:
-        super().__init__(message)
-        self.error_type = error_type
-        self.message = message
-        self.trace = trace
-        self.fatal = fatal
 
 
 class Report:
@@ -63,8 +49,6 @@ class Report:
 
     def body(self) -> bytes:
         """The error JSON. Of a message too large for the Runtime API its beginning: more would cost the environment."""
-        from samovar import codec
-
         body = codec.dumps(self.error)
         if len(body) > LARGEST:
             cut = f"{self.error['errorMessage'][:_SHOWN]}… ({len(body)} bytes, cut to be reported)"
@@ -73,8 +57,6 @@ class Report:
 
     def xray_header(self) -> bytes:
         """The cause as ASCII JSON for a header, or nothing when it would be 1 MiB or more."""
-        from samovar import codec
-
         cause = codec.dumps_ascii(self.xray)
         return cause if len(cause) < _XRAY_LIMIT else b""
 

@@ -1,0 +1,43 @@
+"""The environment: the invocation in flight, and what waits for the end of INIT, a response, a fork, the shutdown.
+
+The ground floor. The loop walks these lists, and whatever has work for it appends to them; neither side knows the
+other. Imports nothing of the package.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from samovar.invocation import Invocation
+
+
+class Environment:
+    """One process that serves a function. In any other process `running` stays false and nothing walks the lists.
+
+    running: whether there are invocations, and so a response after which to work.
+    invocation: the one in flight, from /next until the work after its response is done.
+    at_init_end, after_response, at_fork, at_shutdown: functions to call, in order. at_fork: in the child.
+    wants_sigterm: whether a shutdown hook is registered. Lambda sends SIGTERM only to environments with an extension.
+    """
+
+    __slots__ = (
+        "after_response",
+        "at_fork",
+        "at_init_end",
+        "at_shutdown",
+        "invocation",
+        "running",
+        "wants_sigterm",
+    )
+
+    def __init__(self) -> None:
+        self.running = False
+        self.wants_sigterm = False
+        self.invocation: Invocation | None = None
+        self.at_init_end: list[Callable[[], object]] = []
+        self.after_response: list[Callable[[], object]] = []
+        self.at_fork: list[Callable[[], object]] = []
+        self.at_shutdown: list[Callable[[], object]] = []
+
+
+environment = Environment()

@@ -1,0 +1,100 @@
+"""`module.function`: a function of the user's, plain or a coroutine function; event and result are Python values.
+
+Knows how Lambda names handlers and what the official client says when it cannot find one. Knows neither the Runtime API
+nor the loop.
+"""
+
+import sys
+
+from samovar import codec
+from samovar.errors import Fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from samovar.handler import Handle
+    from samovar.invocation import Invocation
+    from samovar.response import Response
+
+_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
+_JSON = "application/json"
+
+
+def load(name: str) -> "Handle":
+    """Return the function that `module.function` or `package/module.function` names, as a handler.
+
+    Raises Fault with the official client's error types, or whatever the module raises while it is imported.
+    """
+    function = _find(name)
+    if _gives_coroutine(function):
+        from samovar import aio
+
+        run = aio.run
+        return _handle(lambda event, context: run(function(event, context)))
+    return _handle(function)
+
+
+def _handle(function: "Any") -> "Handle":
+    loads, dumps = codec.loads, codec.dumps
+
+    def handle(invocation: "Invocation") -> "bytes | Response":
+        content_type = invocation.content_type
+        if content_type is None or content_type == _JSON:
+            try:
+                event = loads(invocation.take_event())
+            except Exception as exc:
+                raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {exc}") from None
+        else:
+            event = bytes(invocation.take_event())
+        result = function(event, invocation.context)
+        del event
+        if isinstance(result, bytes):
+            from samovar.response import Response
+
+            return Response(result, "application/unknown")
+        try:
+            return dumps(result)
+        except Exception as exc:
+            raise Fault("Runtime.MarshalError", f"Unable to marshal response: {exc}") from None
+
+    return handle
+
+
+def _find(name: str) -> "Any":
+    module_name, dot, attribute = name.rpartition(".")
+    if not dot:
+        raise Fault(
+            "Runtime.MalformedHandlerName", f"Bad handler '{name}': not enough values to unpack (expected 2, got 1)"
+        )
+    if module_name.partition(".")[0] in sys.builtin_module_names:
+        raise Fault("Runtime.BuiltInModuleConflict", f"Cannot use built-in module {module_name} as a handler module")
+    dotted = module_name.replace("/", ".")
+    try:
+        if dotted.startswith("."):
+            import importlib
+
+            importlib.import_module(dotted)
+        else:
+            __import__(dotted)
+    except ImportError as exc:
+        raise Fault("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {exc}") from exc
+    except SyntaxError as exc:
+        trace = [f'  File "{exc.filename}" Line {exc.lineno}\n    {exc.text}']
+        raise Fault("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {exc}", trace) from exc
+    try:
+        return getattr(sys.modules[dotted], attribute)
+    except AttributeError:
+        raise Fault("Runtime.HandlerNotFound", f"Handler '{attribute}' missing on module '{module_name}'") from None
+
+
+def _gives_coroutine(function: "Any") -> bool:
+    """Whether calling it gives a coroutine, as the code says: behind functools.partial, or an object's `__call__`."""
+    functools = sys.modules.get("functools")
+    while functools is not None and isinstance(function, functools.partial):
+        function = function.func
+    try:
+        code = function.__code__ if hasattr(function, "__code__") else type(function).__call__.__code__
+        return bool(code.co_flags & _CO_COROUTINE)
+    except Exception:  # an object may have any attribute, and raise anything where it has none
+        return False

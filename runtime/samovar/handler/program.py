@@ -1,0 +1,42 @@
+"""`exec:./program arguments`: a companion process is the function; event and response are the JSON documents themselves.
+
+Knows the companion. Knows neither the Runtime API nor the loop.
+"""
+
+import posix
+
+from samovar.companion.supervisor import Companion
+from samovar.errors import Fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from samovar.handler import Handle
+
+
+def load(command: str) -> "Handle":
+    """Start the program, and return the handler that asks it.
+
+    The program runs in `LAMBDA_TASK_ROOT`, where Lambda starts a function. With `AWS_LAMBDA_MAX_CONCURRENCY` there is
+    one process for each of the invocations that may be in flight. Raises Fault when the program cannot start.
+    """
+    folder = posix.environ.get(b"LAMBDA_TASK_ROOT")
+    if folder:
+        posix.chdir(folder)
+    workers = int(posix.environ.get(b"AWS_LAMBDA_MAX_CONCURRENCY") or 1)
+    ask = Companion(_split(command), workers=workers).call_raw
+    return lambda invocation: ask(bytes(invocation.take_event()), invocation.context)
+
+
+def _split(command: str) -> "list[str]":
+    if any(c in command for c in "'\"\\"):
+        import shlex
+
+        try:
+            args = shlex.split(command)
+        except ValueError as exc:
+            raise Fault("Companion.NotStarted", f"exec:{command} cannot be read as a command: {exc}") from None
+    else:
+        args = command.split()
+    if not args:
+        raise Fault("Companion.NotStarted", "exec: names no program; write exec:./program, and its arguments if any")
+    return args

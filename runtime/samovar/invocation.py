@@ -1,0 +1,48 @@
+"""One event, from /next until its response is posted.
+
+The ground floor: a record that the Runtime API client fills and everything above reads. Imports nothing of the package.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from samovar.context import LambdaContext
+    from samovar.wire import Body
+
+
+class Invocation:
+    """One event, and what the headers of /next say of it, as they came; None where a header was not there.
+
+    event: the body. `take_event` gives it away, so that a large one is not in memory while the handler runs.
+    context: what the handler receives; None until it is made, or when it cannot be made.
+    """
+
+    __slots__ = (
+        "arn",
+        "client_context",
+        "content_type",
+        "context",
+        "deadline_ms",
+        "event",
+        "id",
+        "identity",
+        "invocation_id",
+        "tenant_id",
+        "trace_id",
+    )
+    id: str
+    event: "Body"
+    content_type: "str | None"
+    deadline_ms: "str | None"
+    arn: "str | None"
+    trace_id: "str | None"
+    client_context: "str | None"
+    identity: "str | None"
+    tenant_id: "str | None"
+    invocation_id: "str | None"
+    context: "LambdaContext | None"
+
+    def take_event(self) -> "Body":
+        """Return the event's bytes, once."""
+        event = self.event
+        del self.event
+        return event

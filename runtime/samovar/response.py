@@ -1,0 +1,11 @@
+"""What a handler kind returns where the response is not simply a JSON document."""
+
+
+class Response:
+    """A response's body, and its content type as the Runtime API is told."""
+
+    __slots__ = ("body", "content_type")
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        self.body = body
+        self.content_type = content_type
