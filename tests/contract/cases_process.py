@@ -45,10 +45,12 @@ _HELD_BACK = {
 def _wrapped(stream: str, wrap: str) -> Run:
     wrap = wrap.replace("STREAM", f"sys.{stream}").replace("NAME", stream)
     source = f"""
-import codecs, contextlib, gc, io, logging, os, sys
+import codecs, contextlib, gc, io, os, sys
 
 {wrap}
 gc.collect()
+
+import logging  # not before: threading, which it imports, holds sys.stderr
 
 def handler(event, context):
     print("printed é", file=sys.{stream})
