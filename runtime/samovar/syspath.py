@@ -2,7 +2,7 @@
 
 `bootstrap` starts the interpreter with -S: site is part of every cold start, nearly all of it for things
 that are not there. Where any of them is there (a .pth file, sitecustomize, a user's site-packages, Debian's
-layout), the real site runs, as it would have.
+layout), the real site runs, as it would have. A process that multiprocessing spawns inherits -S and this sys.path.
 """
 
 import posix

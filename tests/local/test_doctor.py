@@ -120,6 +120,14 @@ def test_failures_are_shown(
     assert "samovar/handler.py" not in err
 
 
+def test_main_is_a_script_as_under_bootstrap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "app.py").write_text(
+        "import __main__, sys\nassert open(__main__.__file__).read()\nassert sys.argv == [__main__.__file__]\n"
+        "def handler(e, c): ...\n"
+    )
+    assert _doctor(tmp_path, "app.handler", capsys)[0] == 0
+
+
 def test_what_a_function_writes_does_not_disturb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "app.py").write_text(
         "import sys\nsys.stderr.write('no line end')\nprint('import time: 1 | 2 | lies')\nimport wave\n"

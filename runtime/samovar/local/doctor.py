@@ -33,7 +33,8 @@ _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 _PROBE = """
 import sys
 place, report, name = sys.argv[1:]
-sys.argv[1:] = [name]
+__file__ = f"{place}/samovar/bootstrap.py"
+sys.argv[:] = [__file__]
 sys.path[0] = place
 import posix
 from time import perf_counter
