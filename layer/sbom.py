@@ -13,7 +13,7 @@ from pathlib import Path
 def write(target: Path, requirements: str, pyproject: Path, python: str | None, libraries: list[Path]) -> None:
     """Writes `target` for the pinned `requirements`, CPython `python` and the shared `libraries` that came with it."""
     # SOURCE_DATE_EPOCH would put a time into the document.
-    tool = [sys.executable, "-I", "-m", "cyclonedx_py"]
+    tool: list[str | Path] = [sys.executable, "-I", "-m", "cyclonedx_py"]
     environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     # What is written is validated by the tests: it takes 5 s.
     options = ["--output-reproducible", "--no-validate", "--sv", "1.6", "--of", "JSON"]
