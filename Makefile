@@ -38,10 +38,12 @@ test: setup ## every test; ARGS='-k rie' passes arguments to pytest
 test-fast: setup ## the tests that need no emulator, container, Valkey or build; ARGS as for test
 	$(BIN)/python -m pytest -m 'not real' --ignore=tests/bench --ignore=tests/layer $(ARGS)
 
-lint: setup ## ruff and mypy --strict
+lint: setup ## ruff, mypy --strict, actionlint and zizmor
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy runtime layer bench
+	$(BIN)/actionlint -shellcheck= -pyflakes=
+	$(BIN)/zizmor --offline --quiet .github
 
 format: setup ## ruff's fixes and format
 	$(BIN)/ruff check --fix
