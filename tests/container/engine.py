@@ -20,9 +20,7 @@ import urllib3
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASK = Path(__file__).resolve().parent / "task"
-GET_ENGINE = (
-    "../shared/tools/docker-engine starts one where there is Debian and root; elsewhere start Docker or set DOCKER_HOST"
-)
+GET_ENGINE = "tools/docker-engine starts one where there is Debian and root; elsewhere start Docker or set DOCKER_HOST"
 OS_ONLY = "samovar-base/provided:debian12"
 # Python version -> base image, and the interpreter's full path where it is not the image's python3.
 BASES = {
@@ -51,7 +49,7 @@ def connect() -> Any:
         try:
             client.images.get(image)
         except docker.errors.ImageNotFound:
-            raise NoEngine(f"the base image {image} is missing: ../shared/tools/docker-engine {image}") from None
+            raise NoEngine(f"the base image {image} is missing: tools/docker-engine {image}") from None
     return client
 
 

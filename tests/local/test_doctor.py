@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -68,6 +69,14 @@ def test_bytecode_that_will_be_missing_on_lambda(task: Path, capsys: pytest.Capt
 
     assert cli.main(["compile", str(task)]) == 0
     _, out, _ = _doctor(task, "app.handler", capsys)
+    assert "Bytecode: every module's is there, and stays valid in a zip." in out
+
+
+def test_bytecode_is_looked_for_where_lambda_looks(task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli.main(["compile", str(task)]) == 0
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "elsewhere"))
+    command = [sys.executable, "-m", "samovar.local.cli", "doctor", "app.handler", "--task-root", str(task)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "Bytecode: every module's is there, and stays valid in a zip." in out
 
 
