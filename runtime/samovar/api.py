@@ -26,6 +26,13 @@ class ApiError(Exception):
         self.status = status
 
 
+class NotTaken(ApiError):
+    """A result or an error that was refused, or of which it is not known whether it was taken. The environment can go
+    on; after a 5xx, which is a plain ApiError, it cannot ("Container error. Non-recoverable state. Runtime should exit
+    promptly.").
+    """
+
+
 class RuntimeApi:
     """One client over one connection. address: host:port, from AWS_LAMBDA_RUNTIME_API."""
 
@@ -42,7 +49,7 @@ class RuntimeApi:
             self._exchange = connection.exchange
             common = f" HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {_AGENT}\r\n"
             self._next_head = f"GET {_RUNTIME}/invocation/next{common}\r\n".encode()
-            self._response_end = f"/response{common}Content-Type: application/json\r\nContent-Length: "
+            self._response_end = f"{common}Content-Type: application/json\r\nContent-Length: "
         else:
             raise ValueError(
                 f"SAMOVAR_TRANSPORT={choice.decode()!r}: want urllib3, or nothing for the built-in transport"
@@ -64,26 +71,23 @@ class RuntimeApi:
         if status != 200:
             raise ApiError(f"GET {_RUNTIME}/invocation/next", status, _unexpected(status, 200, body))
         request_id = headers.get("lambda-runtime-aws-request-id", "")
-        # It goes into a path.
-        if not request_id.replace("-", "").replace("_", "").isalnum() or not request_id.isascii():
-            raise ApiError(
-                f"GET {_RUNTIME}/invocation/next",
-                status,
-                f"the request id {request_id[:80]!r} is not a token of letters, digits, '-' and '_'",
-            )
+        if not request_id:
+            raise ApiError(f"GET {_RUNTIME}/invocation/next", status, "the answer has no request id")
         return request_id, headers, body
 
     def respond(self, request_id: str, body: bytes, content_type: str, invocation_id: "str | None") -> None:
-        """Posts a result. Raises ApiError with status 413 when it is over 6,291,556 bytes."""
+        """Posts a result. Raises NotTaken, with status 413 when it is over 6,291,556 bytes; ApiError at a 5xx."""
+        if not (request_id.isascii() and request_id.replace("-", "").isalnum()):
+            request_id = _quote(request_id)
         path = f"{_RUNTIME}/invocation/{request_id}/response"
         if self._exchange is not None and invocation_id is None and content_type == "application/json":
-            head = f"POST {_RUNTIME}/invocation/{request_id}{self._response_end}{len(body)}\r\n\r\n".encode()
+            head = f"POST {path}{self._response_end}{len(body)}\r\n\r\n".encode()
             try:
                 status, _, answer = self._exchange(head, body)
             except WireError as exc:
-                raise ApiError(f"POST {path}", 0, str(exc)) from None
-            if status != 202:
-                raise ApiError(f"POST {path}", status, _unexpected(status, 202, answer))
+                raise NotTaken(f"POST {path}", 0, str(exc)) from None
+            if not 200 <= status < 300:
+                raise _refusal(path, status, answer)
             return
         headers = {"Content-Type": content_type}
         if invocation_id is not None:
@@ -99,7 +103,7 @@ class RuntimeApi:
             headers["Lambda-Runtime-Function-XRay-Error-Cause"] = xray_cause.decode("ascii")
         if invocation_id is not None:
             headers["Lambda-Runtime-Invocation-Id"] = invocation_id
-        self._post(f"{_RUNTIME}/invocation/{request_id}/error", headers, body)
+        self._post(f"{_RUNTIME}/invocation/{_quote(request_id)}/error", headers, body)
 
     def fail_init(self, body: bytes, error_type: str) -> None:
         """Posts the error that ended INIT. body: the error JSON."""
@@ -117,13 +121,12 @@ class RuntimeApi:
         headers = {"Lambda-Extension-Name": "samovar", "Content-Type": "application/json"}
         try:
             status, answer, body = connection.request("POST", path, headers, b'{"events":[]}')
-            if status != 200:
+            if not 200 <= status < 300:
                 raise ApiError(f"POST {path}", status, _unexpected(status, 200, body))
-            connection.send_only(
-                "GET",
-                f"{_EXTENSION}/event/next",
-                {"Lambda-Extension-Identifier": answer["lambda-extension-identifier"]},
-            )
+            identifier = answer.get("lambda-extension-identifier")
+            if not identifier:
+                raise ApiError(f"POST {path}", status, "the answer has no Lambda-Extension-Identifier")
+            connection.send_only("GET", f"{_EXTENSION}/event/next", {"Lambda-Extension-Identifier": identifier})
         except WireError as exc:
             raise ApiError(f"POST {path}", 0, str(exc)) from None
 
@@ -137,9 +140,9 @@ class RuntimeApi:
         try:
             status, _, answer = self._transport.request("POST", path, headers, body)
         except WireError as exc:
-            raise ApiError(f"POST {path}", 0, str(exc)) from None
-        if status != 202:
-            raise ApiError(f"POST {path}", status, _unexpected(status, 202, answer))
+            raise NotTaken(f"POST {path}", 0, str(exc)) from None
+        if not 200 <= status < 300:
+            raise _refusal(path, status, answer)
 
 
 class _Disowned:
@@ -149,9 +152,22 @@ class _Disowned:
         raise WireError("this is a process that the function forked: events and answers are its parent's")
 
 
+def _quote(request_id: str) -> str:
+    """A request id as one segment of a path, percent-encoded."""
+    segment = ""
+    for byte in request_id.encode("utf-8", "surrogateescape"):
+        char = chr(byte)
+        segment += char if char.isascii() and (char.isalnum() or char in "-._~") else f"%{byte:02X}"
+    return segment if segment.strip(".") else segment.replace(".", "%2E")
+
+
 def _header(value: str) -> str:
     """A class name may be any identifier: what is not printable ASCII goes as '?'."""
     return "".join(c if " " <= c <= "~" else "?" for c in value)
+
+
+def _refusal(path: str, status: int, body: "Body") -> ApiError:
+    return (ApiError if status >= 500 else NotTaken)(f"POST {path}", status, _unexpected(status, 202, body))
 
 
 def _unexpected(status: int, wanted: int, body: "Body") -> str:

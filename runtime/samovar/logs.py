@@ -142,11 +142,15 @@ def write(level: str, message: str) -> None:
 
 
 def write_exception(message: str, exc: BaseException) -> None:
-    """One ERROR record: message, then the exception with its stack as one event, the runtime's own frames left out."""
+    """One ERROR record: message and request id, then the exception with its stack as one event, the runtime's own
+    frames left out.
+    """
     from samovar import fault
 
     invocation = context.current()
     report = fault.Report(exc, invocation.aws_request_id if invocation else "").error
+    if invocation and not is_json():  # whose records have it in a member
+        message += f" (RequestId: {invocation.aws_request_id})"
     report["errorMessage"] = f"{message}: {report['errorMessage']}"
     write_error(report)
 

@@ -135,7 +135,7 @@ def serve(client: api.RuntimeApi, found: handler.Handler) -> "NoReturn":
         else:
             try:
                 respond(request_id, result, content_type, invocation_id)
-            except api.ApiError as exc:
+            except api.NotTaken as exc:
                 _undelivered(client, request_id, invocation_id, exc, len(result))
             del result
         if (hooks := modules.get("samovar.hooks")) is not None:
@@ -147,32 +147,32 @@ def _fail(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", 
     """Reports the failure of one invocation. The environment lives on, unless the failure says otherwise."""
     try:
         _report(client, request_id, invocation_id, exc)
-    except api.ApiError as refused:
-        logs.write("ERROR", f"The error of this invocation was not taken: {refused}")
+    except api.NotTaken as refused:
+        logs.write("ERROR", f"The error of this invocation was not acknowledged: {refused}")
     if isinstance(exc, sys.modules["samovar.fault"].Fault) and exc.fatal:
         sys.exit(1)
 
 
 def _undelivered(
-    client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: api.ApiError, size: int
+    client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: api.NotTaken, size: int
 ) -> None:
     """A result that the Runtime API did not take. One that is too large is reported as that, where the API still
     takes a report.
     """
     if exc.status != 413:
-        logs.write("ERROR", f"The result of this invocation was not taken: {exc}")
+        logs.write("ERROR", f"The result of this invocation was not acknowledged: {exc}")
         return
     from samovar.fault import LARGEST, Fault
 
     message = f"Response payload size ({size} bytes) exceeded maximum allowed payload size ({LARGEST} bytes)."
     try:
         _report(client, request_id, invocation_id, Fault("Function.ResponseSizeTooLarge", message))
-    except api.ApiError:
+    except api.NotTaken:
         pass  # the RIE has told the caller by itself, and answers 403
 
 
 def _report(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: Exception) -> None:
-    """Logs and posts the failure of one invocation. Raises ApiError where the Runtime API does not take it."""
+    """Logs and posts the failure of one invocation. Raises NotTaken where the Runtime API does not take it."""
     try:
         report = _described(exc, request_id)
     except OSError:  # the function has used up the descriptors, and what tells of it is not imported yet

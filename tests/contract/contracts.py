@@ -13,10 +13,20 @@ from tests.contract import (
     cases_logging,
     cases_process,
     cases_results,
+    cases_wire,
 )
 from tests.contract.harness import Outcome, Run
 
-MODULES = (cases_results, cases_events, cases_context, cases_errors, cases_logging, cases_init, cases_process)
+MODULES = (
+    cases_results,
+    cases_events,
+    cases_context,
+    cases_errors,
+    cases_logging,
+    cases_init,
+    cases_process,
+    cases_wire,
+)
 
 
 class Contract(NamedTuple):

@@ -62,6 +62,19 @@ DIFFERENCES = {
         "A result over 6,291,556 bytes is reported and the environment lives on",
         "The official client raises at the API's 413 and exits, which costs a new INIT",
     ),
+    "refused": Difference(
+        "A result or an error that the Runtime API refuses (4xx) is logged, and the environment lives on",
+        "The platform knows what became of the invocation. The official client exits, which costs a new INIT",
+    ),
+    "server-error": Difference(
+        "At a 5xx the environment ends with one line on stderr",
+        'Both exit with 1, as the Runtime API\'s guide asks ("Runtime should exit promptly"); '
+        "the official client shows a traceback",
+    ),
+    "lost-answer": Difference(
+        "A result whose connection is lost before the answer is logged, and the environment lives on",
+        "It is not known whether it was taken, so neither client posts it again. The official client exits",
+    ),
     "missing-content-type": Difference(
         "An event without a content type is handled",
         "As JSON; one with an empty content type as bytes. The official client crashes (SIGSEGV)",
@@ -106,6 +119,10 @@ DIFFERENCES = {
         "A child that the handler forks posts nothing, and asks for no event",
         "When it leaves the handler, its failure is logged and it exits with 1. With the official client it answers in "
         "its parent's place, and both read the events of one connection",
+    ),
+    "request-id-quoted": Difference(
+        "A request id goes percent-encoded into the path",
+        "The official client puts it there as it is: one with a slash is another path, at a space it exits",
     ),
     # in words only
     "request-id-refused": Difference(
