@@ -155,7 +155,10 @@ ELSEWHERE = (
 
 
 def _failed_to_format(outcome: Outcome) -> object:
-    return outcome.value["errorMessage"] == "%d format: a real number is required, not str"
+    try:
+        return "%d" % ("x",)  # type: ignore[str-format]
+    except TypeError as error:
+        return outcome.value["errorMessage"] == str(error)
 
 
 def _logged(outcome: Outcome) -> object:
