@@ -2,6 +2,7 @@
 # make demo    the example handlers under the real Runtime Interface Emulator
 # make test    every test; ARGS='-k rie' passes arguments to pytest
 # make lint    ruff and mypy --strict
+# make mutants small changes of the core that no test notices; ARGS='wire codec' takes these modules alone, all take hours
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: setup demo test lint format lock bench bench-containers layer image sam clean
+.PHONY: setup demo test lint mutants format lock bench bench-containers layer image sam clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -42,6 +43,15 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy runtime layer bench
 
+# Outside CI. cosmic-ray apart, as it needs nothing of ours.
+mutants: setup .venv-mutants/.done
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+.venv-mutants/.done: requirements/mutants.txt
+	@$(PYTHON) -m venv .venv-mutants
+	@.venv-mutants/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements/mutants.txt
+	@touch $@
+
 format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -53,6 +63,8 @@ lock:
 	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
+	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
+	    requirements/mutants.in --output-file requirements/mutants.txt
 
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
@@ -78,5 +90,5 @@ sam: .venv-sam/.done
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-sam build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-sam .venv-mutants build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -410,6 +410,8 @@ class Hidden:
             b'"2026-01-02T00:00:00+01:00:30"',
         ),
         ([decimal.Decimal(1), math.inf, -math.inf, {"a": -math.inf}], b'[1,Infinity,-Infinity,{"a":-Infinity}]'),
+        ([decimal.Decimal(1), True, False, None], b"[1,true,false,null]"),
+        ({True: 1, False: 2, None: 3, 1.5: decimal.Decimal(4)}, b'{"true":1,"false":2,"null":3,"1.5":4}'),
         ([[decimal.Decimal(1)]] * 2, b"[[1],[1]]"),
         ([Point(1, ())] * 2, b'[{"x":1,"y":[]},{"x":1,"y":[]}]'),
     ],

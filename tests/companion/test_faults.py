@@ -632,7 +632,9 @@ def test_what_came_behind_an_answer_is_shown_also_when_the_program_has_ended(
     assert "wrote to standard output after answer 0, before it was asked: 'left over'" in log
 
 
-@pytest.mark.parametrize(("size", "shown"), [(200, "'{}'. "), (201, "'{}'… (201 bytes). "), (5000, "… (5,000 bytes). ")])
+@pytest.mark.parametrize(
+    ("size", "shown"), [(200, "'{}'. "), (201, "'{}'… (201 bytes). "), (5000, "… (5,000 bytes). ")]
+)
 def test_200_bytes_are_shown_of_what_is_no_answer(start: Start, size: int, shown: str) -> None:
     companion = start(f"ask()\nwrite(b'x' * {size})\nask()")
     caught = failure(lambda: companion.call(None))

@@ -155,8 +155,9 @@ ELSEWHERE = (
 
 
 def _failed_to_format(outcome: Outcome) -> object:
+    message, arguments = "%d", ("x",)
     try:
-        return "%d" % ("x",)  # type: ignore[str-format]
+        return message % arguments  # the words differ between versions of Python
     except TypeError as error:
         return outcome.value["errorMessage"] == str(error)
 
