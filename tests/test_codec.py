@@ -418,3 +418,32 @@ class Hidden:
 )
 def test_what_only_the_exact_encoder_writes_well(value: Any, document: bytes) -> None:
     assert both_dumps(value) == (document, document)
+
+
+@pytest.mark.parametrize(
+    ("document", "fast"),
+    [
+        (b'{"a":1}', True),
+        (b"0.1234567890123456789012345", True),  # of a fraction both read the same
+        (b"[%b,0.1234567890123456789012345]" % (b"1," * 4000)[:-1], True),
+        (b"1234567890123456789", False),
+        (b'["%b"]' % (b"x" * 100_000), True),
+        (b"[%b1]" % (b"1," * 50_000), True),
+        (
+            b"[%b1]" % (b'"a line of some length, as texts have them, of words and of blanks between them",' * 3_000),
+            False,
+        ),
+    ],
+)
+def test_which_engine_reads_what(monkeypatch: pytest.MonkeyPatch, document: bytes, fast: bool) -> None:
+    with_orjson(True)
+    read: list[Any] = []
+    monkeypatch.setattr(codec, "_orjson_loads", lambda data: read.append(orjson.loads(data)) or read[-1])
+    assert codec.loads(document) == json.loads(document)
+    assert bool(read) is fast
+
+
+def test_orjson_writes_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_orjson(True)
+    monkeypatch.setattr(codec, "_orjson_dumps", lambda value, default, option: b"by orjson")
+    assert codec.dumps({"a": 1}) == b"by orjson"
