@@ -26,7 +26,7 @@ MODULES = {
     "codec": "tests/test_codec.py tests/test_codec_large.py",
     "codec_exact": "tests/test_codec.py",
     "codec_large": "tests/test_codec_large.py",
-    "context": "tests/test_hooks.py tests/contract/test_contract.py -k 'test_hooks or (context or deadline) and wire'",
+    "context": "tests/test_context.py tests/contract -k 'test_context or (context or deadline) and wire'",
     "hooks": "tests/test_hooks.py tests/cache/test_after_response.py",
     "cache/store": "tests/cache",
     "cache/flight": "tests/cache/test_loading.py tests/cache/test_stale.py",

@@ -319,6 +319,13 @@ def test_the_shortest_number_that_needs_care_is_found_at_every_offset(offset: in
     assert codec.loads(b"[" + b" " * (5000 + offset) + b"%d]" % LEAST) == [LEAST]
 
 
+@pytest.mark.parametrize("between", [b",", b',"",', b",1.5,"])
+def test_a_long_number_behind_a_long_fraction_is_found(between: bytes) -> None:
+    with_orjson(True)
+    document = b"[0.%b%b%d]" % (b"1" * 25, between, LEAST)
+    assert codec.loads(document)[-1] == LEAST
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_a_long_number_is_found_on_either_side_of_a_string(place: int) -> None:
     """The strings hold no digits, so that nothing but the number itself can tell of it."""
