@@ -433,6 +433,7 @@ def test_what_only_the_exact_encoder_writes_well(value: Any, document: bytes) ->
         (b'{"a":1}', True),
         (b"0.1234567890123456789012345", True),  # of a fraction both read the same
         (b"[%b,0.1234567890123456789012345]" % (b"1," * 4000)[:-1], True),
+        (b'["%b"]' % (b"d" * 30), True),  # the letter that stands for a digit in the search
         (b"1234567890123456789", False),
         (b'["%b"]' % (b"x" * 100_000), True),
         (b"[%b1]" % (b"1," * 50_000), True),
@@ -452,5 +453,7 @@ def test_which_engine_reads_what(monkeypatch: pytest.MonkeyPatch, document: byte
 
 def test_orjson_writes_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     with_orjson(True)
-    monkeypatch.setattr(codec, "_orjson_dumps", lambda value, default, option: b"by orjson")
-    assert codec.dumps({"a": 1}) == b"by orjson"
+    monkeypatch.setattr(codec, "_orjson_dumps", lambda value, default, option: b"by orjson, null")
+    for value in ({"a": 1}, [None, 1.5, "", {"a": (True, -1e300)}], None):
+        assert codec.dumps(value) == b"by orjson, null"
+    assert codec.dumps([None, float("inf")]) == b"[null,Infinity]"  # what it writes as null, too

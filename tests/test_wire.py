@@ -339,3 +339,21 @@ def test_of_white_space_only_what_http_has_is_trimmed() -> None:
 def test_a_length_is_written_in_ascii_digits(length: str) -> None:
     with pytest.raises(WireError, match="Content-Length"):
         parse_length({"content-length": length})
+
+
+def test_a_request_whose_answer_nobody_reads_is_sent_on_the_kept_connection_or_a_new_one() -> None:
+    requests: list[bytes] = []
+
+    def play(peer: socket.socket) -> None:
+        while request := read_request(peer):
+            requests.append(request)
+            if b" /1 " in request:
+                peer.sendall(ANSWER)
+
+    with server(play) as client:
+        client.send_only("GET", "/0", {"A": "b"})
+    with server(play) as client:
+        client.request("GET", "/1", {}, None)
+        client.send_only("GET", "/2", {})
+    assert [request.split(b" ")[1] for request in requests] == [b"/0", b"/1", b"/2"]
+    assert b"A: b\r\n" in requests[0]

@@ -573,21 +573,16 @@ def _until_gone(pid: int) -> None:
         pass
 
 
-# --- the process alone
+# --- what a program finds, and how it ends
 
 
-def ask(args: list[str], tmp_path: Path) -> bytes:
-    """What a program, started in this folder, answers to an empty request."""
-    process = Process(args, str(tmp_path), dict(os.environb), lambda chunk: None)
-    try:
-        return process.ask(b"{}\n", None)
-    finally:
-        process.end()
-
-
-def test_the_program_dies_of_signals_that_python_ignores(tmp_path: Path) -> None:
-    source = "read line; while read name value; do [ $name != SigIgn: ] || echo {$value; done < /proc/self/status"
-    ignored = int(ask(["/bin/sh", "-c", source], tmp_path)[1:], 16)
+def test_the_program_dies_of_signals_that_python_ignores() -> None:
+    answer = r'echo "{\"proc_req_id\": 0, \"data\": \"$value\"}"'
+    source = (
+        f"read line; while read name value; do [ $name != SigIgn: ] || {answer}; done < /proc/self/status; read line"
+    )
+    with Companion(["/bin/sh", "-c", source]) as companion:
+        ignored = int(companion.call(None, context()), 16)
     assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
 
 
@@ -597,10 +592,11 @@ def test_a_folder_and_a_plain_file_on_path_are_no_programs(tmp_path: Path, monke
     (tmp_path / "folder" / "program").mkdir()
     (tmp_path / "plain" / "program").write_text("no program")
     program = tmp_path / "right" / "program"
-    program.write_text("#!/bin/sh\nread line\necho '{right'\n")
+    program.write_text("""#!/bin/sh\nread line; echo '{"proc_req_id": 0, "data": "right"}'; read line\n""")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / name) for name in ("folder", "plain", "right")))
-    assert ask(["program"], tmp_path) == b"{right"
+    with Companion(["program"]) as companion:
+        assert companion.call(None, context()) == "right"
 
 
 def test_a_function_that_ignores_sigchld_can_end_its_companion(start: Start, logged: list[str]) -> None:
