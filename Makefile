@@ -11,7 +11,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help setup demo test test-fast lint format lock bench bench-containers layer image sam clean
+.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers layer image sam clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) ## the virtual environment .venv with everything pinned, the package, and the RIE
@@ -45,6 +45,15 @@ lint: setup ## ruff, mypy --strict, actionlint and zizmor
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github
 
+# Outside CI. cosmic-ray apart, as it needs nothing of ours.
+mutants: setup .venv-mutants/.done ## small changes of the core that no test notices; ARGS='wire codec' takes these modules, all take hours
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+.venv-mutants/.done: requirements/mutants.txt
+	@$(PYTHON) -m venv .venv-mutants
+	@.venv-mutants/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements/mutants.txt
+	@touch $@
+
 format: setup ## ruff's fixes and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -56,6 +65,8 @@ lock: ## write the pins anew; ARGS='--upgrade-package ruff' takes uv's options
 	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
+	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
+	    requirements/mutants.in --output-file requirements/mutants.txt
 
 bench: setup ## the benchmark beside AWS's client, about 20 minutes; QUICK=1 for under two
 	$(BIN)/python -m bench $(ARGS)
@@ -82,5 +93,5 @@ help: ## this list
 	@awk -F ':.* ## ' '/^[a-z-]+:.* ## /{printf "make %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove what all of these have made
-	rm -rf $(VENV) .venv-sam build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-sam .venv-mutants build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -486,3 +486,24 @@ def test_a_fault_is_reported_as_it_says() -> None:
         "requestId": "id",
         "stackTrace": ["line"],
     }
+
+
+def test_hooks_may_be_registered_in_any_thread() -> None:
+    def register() -> None:
+        try:
+            hooks.on_shutdown(lambda: done.append(1))
+            hooks.defer(done.append, 2)
+        except Exception as exc:
+            done.append(exc)
+
+    done: list[object] = []
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    thread = threading.Thread(target=register)
+    thread.start()
+    thread.join()
+    hooks.after_response()
+    hooks.shut_down()
+    assert done == [2, 1]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    hooks.on_shutdown(lambda: None)  # in the main thread, where it can be set
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL

@@ -4,6 +4,7 @@ import signal
 import socket
 import struct
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -496,3 +497,59 @@ def test_nobody_listens() -> None:
         port = listener.getsockname()[1]
     with pytest.raises(WireError, match=f"cannot connect to 127.0.0.1:{port}"):
         Connection(f"127.0.0.1:{port}").request("GET", "/", {}, None)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["HTTP/1.1x200 OK", "HTTP/1.1200 OK", "HTTP/1.1 2a0 OK", "HTTP/1.1 -20 OK", "HTTP/1.1  20", "ICY-/1.1 200 OK"],
+)
+def test_a_status_line_is_one_in_every_part(head: str) -> None:
+    with pytest.raises(WireError, match="not HTTP"):
+        parse_head(head)
+
+
+def test_a_header_that_is_no_longer_remembered_is_read_as_others_are() -> None:
+    for i in range(200):
+        assert parse_head(f"HTTP/1.1 200 OK\r\nX-Name-{i}: {i}") == (200, {f"x-name-{i}": str(i)})
+
+
+def test_names_that_never_end_take_no_memory() -> None:
+    def heads(numbers: range) -> None:
+        for i in numbers:
+            parse_head(f"HTTP/1.1 200 OK\r\nX-Ever-New-{i}: 1")
+
+    heads(range(100))
+    tracemalloc.start()
+    try:
+        heads(range(100, 2_100))
+        assert tracemalloc.get_traced_memory()[0] < 50_000  # 2,000 names and their lower case would be 400,000
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_white_space_only_what_http_has_is_trimmed() -> None:
+    assert parse_head("HTTP/1.1 200 OK\r\nX: \t\xa0\x0bvalue\x85\xa0\t ")[1] == {"x": "\xa0\x0bvalue\x85\xa0"}
+
+
+@pytest.mark.parametrize("length", ["١٢", "१२", "+5", "5.0", "0x5", "²"])
+def test_a_length_is_written_in_ascii_digits(length: str) -> None:
+    with pytest.raises(WireError, match="Content-Length"):
+        parse_length({"content-length": length})
+
+
+def test_a_request_whose_answer_nobody_reads_is_sent_on_the_kept_connection_or_a_new_one() -> None:
+    requests: list[bytes] = []
+
+    def play(peer: socket.socket) -> None:
+        while request := read_request(peer):
+            requests.append(request)
+            if b" /1 " in request:
+                peer.sendall(ANSWER)
+
+    with server(play) as client:
+        client.send_only("GET", "/0", {"A": "b"})
+    with server(play) as client:
+        client.request("GET", "/1", {}, None)
+        client.send_only("GET", "/2", {})
+    assert [request.split(b" ")[1] for request in requests] == [b"/0", b"/1", b"/2"]
+    assert b"A: b\r\n" in requests[0]
