@@ -19,7 +19,7 @@ BYTECODE_IMAGE ?=
 OUT ?= build
 
 TOOLS := build/layer-tools
-BUILD = $(TOOLS)/bin/python layer/build.py --python-version $(PYTHON_VERSION) --arch $(ARCH) --base $(BASE) \
+BUILD = $(TOOLS)/bin/python -I layer/build.py --python-version $(PYTHON_VERSION) --arch $(ARCH) --base $(BASE) \
 	$(if $(BUNDLE),--bundle) $(if $(PYTHON_PREFIX),--python-prefix '$(PYTHON_PREFIX)') \
 	$(if $(BYTECODE_PYTHON),--bytecode-python '$(BYTECODE_PYTHON)') $(if $(BYTECODE_IMAGE),--bytecode-image '$(BYTECODE_IMAGE)')
 
@@ -30,16 +30,19 @@ layer: $(TOOLS)/.done
 	@$(BUILD) --zip $(OUT)/layer.zip --sbom $(OUT)/layer.cdx.json
 	@cd $(OUT) && sha256sum layer.zip layer.cdx.json > SHA256SUMS && cat SHA256SUMS
 
-# Another folder, mask, time zone and language: none of them may show in the bytes.
+# Another folder, mask, time zone, language, and what Python and its tools read from the environment: none of them may
+# show in the bytes.
 check: layer
-	@umask 077 && mkdir -p $(OUT)/again && TZ=Asia/Kolkata LC_ALL=C TMPDIR=$(abspath $(OUT)/again) \
+	@umask 077 && mkdir -p $(OUT)/again && TZ=Asia/Kolkata LC_ALL=C TMPDIR=$(abspath $(OUT)/again) SOURCE_DATE_EPOCH=1 \
+	    PYTHONOPTIMIZE=2 PYTHONNODEBUGRANGES=1 PYTHONPYCACHEPREFIX=$(abspath $(OUT)/again) PYTHONHASHSEED=1 \
+	    PYTHONDONTWRITEBYTECODE=1 PYTHONWARNINGS=error \
 	    $(BUILD) --zip $(OUT)/again/layer.zip --sbom $(OUT)/again/layer.cdx.json >/dev/null
 	@cd $(OUT)/again && sha256sum --check ../SHA256SUMS
 
 $(TOOLS)/.done: requirements/layer.txt
 	@echo '== tools to build the layer with, in $(TOOLS)'
-	@$(PYTHON) -m venv $(TOOLS)
-	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/layer.txt
+	@$(PYTHON) -I -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -I -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/layer.txt
 	@touch $@
 
 clean:

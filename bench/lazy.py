@@ -62,7 +62,7 @@ def outside(rounds: int, quick: bool) -> int:
             remove=True,
         )
     except ImageNotFound:
-        print(f"bench.lazy: no figures: {IMAGE} is missing: ../shared/tools/docker-engine {IMAGE}", file=sys.stderr)
+        print(f"bench.lazy: no figures: {IMAGE} is missing: tools/docker-engine {IMAGE}", file=sys.stderr)
         return 0
     except DockerException as exc:
         print(f"bench.lazy: no figures: no container engine answers ({exc})", file=sys.stderr)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from layer import elf
+from layer.interpreter import BASE_LIBRARIES
 
 # Lambda's quotas for a layer: 50 MB zipped for direct upload, 250 MB unzipped with the function and its other layers.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -16,9 +17,12 @@ BASES = {"al2023": (2, 34), "debian12": (2, 36)}
 
 
 def binaries(tree: Path, arch: str, base: str) -> list[str]:
-    """Every ELF file is for `arch` and asks for no later GLIBC than `base` has. What is wrong, a line each."""
+    """Check each ELF file: it is for `arch`, asks for no later GLIBC than `base` has, and only for libraries that the
+    base or the layer has. What is wrong, a line each.
+    """
     wrong = []
     limit = BASES[base]
+    carried = {path.name for path in tree.rglob("*.so*")}
     for path in sorted(tree.rglob("*")):
         found = elf.read(path) if path.is_file() else None
         if found is None:
@@ -32,6 +36,9 @@ def binaries(tree: Path, arch: str, base: str) -> list[str]:
                     name, *found.glibc, ", ".join(elf.symbols(path, found.glibc)[:3]), base, *limit
                 )
             )
+        for needed in found.needed:
+            if needed not in carried and not BASE_LIBRARIES.fullmatch(needed):
+                wrong.append(f"{name} needs {needed}, which is neither in {base} nor in the layer")
     return wrong
 
 

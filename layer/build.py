@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -61,7 +62,7 @@ def wheels(version: str, arch: str, glibc: tuple[int, int], cache: Path) -> Path
     with tempfile.TemporaryDirectory(dir=cache) as temporary:
         listed = Path(temporary, "requirements.txt")
         listed.write_text(text)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command = [sys.executable, "-I", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         command += [
             "--require-hashes",
             "--only-binary=:all:",
@@ -72,7 +73,9 @@ def wheels(version: str, arch: str, glibc: tuple[int, int], cache: Path) -> Path
         ]
         command += ["--implementation=cp", f"--python-version={version}", f"--abi={abi}", "--abi=abi3", "--abi=none"]
         command += [f"--platform={name}" for name in platforms]
-        if subprocess.run(command).returncode:
+        # pip would add these to the target's.
+        environment = {k: v for k, v in os.environ.items() if k not in ("PIP_PLATFORM", "PIP_ABI")}
+        if subprocess.run(command, env=environment).returncode:
             raise SystemExit(f"layer: pip found no wheels for Python {version} on {arch}; its message is above")
         Path(temporary, "wheels").rename(folder)
     return folder
@@ -114,8 +117,7 @@ def compiler(
     if image:
         user = f"{os.getuid()}:{os.getgid()}"
         mounts = ["--volume", f"{tree}:{tree}", "--volume", f"{ROOT}:{ROOT}:ro"]
-        command = ["docker", "run", "--rm", "--network=none", "--user", user, "--env", "PYTHONHASHSEED=0"]
-        return [*command, *mounts, image, f"python{version}"]
+        return ["docker", "run", "--rm", "--network=none", "--user", user, *mounts, image, f"python{version}"]
     raise SystemExit(
         f"layer: no Python {version} here to compile the bytecode with, and a layer without it compiles at every cold "
         f"start. Install python{version}, or give BYTECODE_PYTHON=COMMAND that starts one, or BYTECODE_IMAGE=IMAGE, a "
@@ -129,8 +131,13 @@ def plain_files(tree: Path) -> None:
         shutil.copyfile(source, tree / source.name)
         (tree / source.name).chmod(0o755)
     package = ROOT / "runtime" / "samovar"
-    left_out = shutil.ignore_patterns("__pycache__", "local", "*.pyc", "*.egg-info")
-    shutil.copytree(package, tree / "samovar" / "lib" / "samovar", ignore=left_out, copy_function=shutil.copyfile)
+    for source in sorted(package.rglob("*")):
+        way = source.relative_to(package)
+        # Named, and not all that lies there: editors and tools leave copies, locks and bytecode.
+        if way.parts[0] != "local" and re.fullmatch(r"(\w+/)*(\w+\.py|py\.typed)", way.as_posix()):
+            target = tree / "samovar" / "lib" / "samovar" / way
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
     licences = tree / "samovar" / "licences" / "samovar"
     licences.mkdir(parents=True)
     shutil.copyfile(ROOT / "LICENSE", licences / "LICENSE")
@@ -139,8 +146,7 @@ def plain_files(tree: Path) -> None:
 def compile_ahead(command: list[str], tree: Path, version: str) -> None:
     """Bytecode beside every source below `tree`, made by `command`, a Python of the target's minor version."""
     command = [*command, str(ROOT / "layer" / "bytecode.py"), str(tree), PLACE]
-    # A fixed seed: the order of a frozen set's members is in the bytecode.
-    done = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "0"}, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(done.returncode)
     if done.stdout.strip() != version:

@@ -8,22 +8,30 @@ PLACE is where the tree will be, which tracebacks show. The bytecode is never ch
 layer's files cannot change, and the check would read the source at every import.
 """
 
+import os
 import runpy
 import sys
 from pathlib import Path
 from py_compile import PycInvalidationMode, PyCompileError, compile
 
-tree, place = Path(sys.argv[1]), sys.argv[2]
-for source in sorted(tree.rglob("*.py")):
+tree, place, *restarted = sys.argv[1:]
+if not restarted:
+    # Options and variables of the interpreter change the bytecode or its folder: assertions, positions, and by the
+    # hash seed the order of a frozen set's members. They may be the caller's, or those of a container image.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    again = [sys.executable, "-s", "-P", __file__, tree, place, "restarted"]
+    os.execve(sys.executable, again, {**kept, "PYTHONHASHSEED": "0"})
+for source in sorted(Path(tree).rglob("*.py")):
+    name = source.relative_to(tree)
     try:
         compile(
             str(source),
-            dfile=f"{place}/{source.relative_to(tree)}",
+            dfile=f"{place}/{name}",
             invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
             doraise=True,
         )
     except PyCompileError as error:
-        sys.exit(f"layer: {source.relative_to(tree)} does not compile with Python {sys.version.split()[0]}: {error}")
+        sys.exit(f"layer: {name} does not compile with Python {sys.version.split()[0]}: {error}")
 cold = Path(__file__).resolve().parent.parent / "runtime" / "samovar" / "local" / "cold.py"
-runpy.run_path(str(cold))["build"](tree / "samovar" / "lib")
+runpy.run_path(str(cold))["build"](Path(tree, "samovar", "lib"))
 print("{}.{}".format(*sys.version_info))

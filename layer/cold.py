@@ -49,7 +49,7 @@ def build(place: Path) -> Path:
         file = f"{name or '__init__'}.py"
         source = (package / file).read_bytes()
         modules.append((name, compile(source, f"samovar/{file}", "exec", optimize=2)))  # nobody reads docstrings there
-    code = compile(_INSTALLER, "samovar/cold", "exec")
+    code = compile(_INSTALLER, "<samovar/cold>", "exec")
     target = package / f"cold.{sys.implementation.cache_tag}.bin"
     # Version 4 of marshal writes shared references by count: through a copy, the counts are those of the bytes alone.
     content = marshal.dumps(marshal.loads(marshal.dumps((code, modules))))

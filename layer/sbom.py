@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,14 @@ from pathlib import Path
 
 def write(target: Path, requirements: str, pyproject: Path, python: str | None, libraries: list[Path]) -> None:
     """Writes `target` for the pinned `requirements`, CPython `python` and the shared `libraries` that came with it."""
-    tool: str | Path = Path(sys.executable).with_name("cyclonedx-py")
+    # SOURCE_DATE_EPOCH would put a time into the document.
+    tool: list[str | Path] = [sys.executable, "-I", "-m", "cyclonedx_py"]
+    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     # What is written is validated by the tests: it takes 5 s.
     options = ["--output-reproducible", "--no-validate", "--sv", "1.6", "--of", "JSON"]
-    command = [tool, "requirements", "--pyproject", pyproject, *options, "-"]
-    bom = json.loads(subprocess.run(command, input=requirements, check=True, capture_output=True, text=True).stdout)
+    command = [*tool, "requirements", "--pyproject", pyproject, *options, "-"]
+    done = subprocess.run(command, input=requirements, env=environment, check=True, capture_output=True, text=True)
+    bom = json.loads(done.stdout)
     if python:
         bom["components"].append(
             {

@@ -1,5 +1,6 @@
 """`bootstrap` wherever it may lie, and what it says when something is missing."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -33,6 +34,19 @@ def test_the_package_is_found_in_a_layer_a_checkout_and_beside_the_function(tmp_
     assert len(rest) == 1
     assert rest[0].startswith("samovar: GET /2018-06-01/runtime/invocation/next: cannot connect to [::1]:1")
     assert code == 1
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONSAFEPATH": "1"}], ids=["", "safe-path"])
+def test_the_package_is_importable_by_its_own_name_only(tmp_path: Path, variables: dict[str, str]) -> None:
+    (tmp_path / "app.py").write_text(
+        "import samovar, sys\n\ndef handler(event, context): ...\n\ntry:\n    import wire\nexcept ImportError:\n"
+        "    print(sys.path, file=sys.stderr)\n"
+    )
+    own = {"_HANDLER": "app.handler", "LAMBDA_TASK_ROOT": str(tmp_path), "AWS_LAMBDA_RUNTIME_API": "[::1]:1"}
+    _, said = start(ROOT / "bootstrap", PYTHONPATH="/usr/share", **own, **variables)
+    path = ast.literal_eval(said.splitlines()[0])
+    assert "/usr/share" in path
+    assert path[-1] == str(ROOT / "runtime")
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from samovar import context, fault, hooks, loop
+from samovar.local.testing.scripted_api import NEXT, ScriptedRuntimeApi
+from samovar.local.testing.scripted_api import invocation as event
+from tests.contract.harness import OURS, command, environment
+from tests.contract.table import app
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +63,11 @@ def test_a_coroutine_function_is_run_to_its_end() -> None:
     assert done == [1]
 
 
+@pytest.mark.parametrize("form", ["JSON", "Text"])
 def test_a_failure_is_logged_with_the_request_id_and_stops_nothing(
-    now: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    now: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    monkeypatch.setenv("AWS_LAMBDA_LOG_FORMAT", "JSON")
+    monkeypatch.setenv("AWS_LAMBDA_LOG_FORMAT", form)
     invocation(1000)
     done: list[int] = []
 
@@ -72,8 +80,11 @@ def test_a_failure_is_logged_with_the_request_id_and_stops_nothing(
     hooks.each_invocation(lambda: done.append(2))
     hooks.after_response()
     assert done == [1, 2]
-    first, second = capsys.readouterr().out.splitlines()
+    first, second = capsys.readouterr().out.rstrip("\n").split("\n")
     assert "request-1" in first
+    assert "request-1" in second
+    if form == "Text":
+        first, second = (line.replace(" (RequestId: request-1)", "") for line in (first, second))
     assert "broken failed: no database" in first
     assert "test_hooks.py" in first
     assert "hooks.py" not in first.replace("test_hooks.py", "")
@@ -100,6 +111,64 @@ def test_what_the_time_does_not_reach_waits_for_the_next_response(
     context.factory()({"lambda-runtime-deadline-ms": str(int(now[0] * 1000) + 500)}, "request-2")
     hooks.after_response()
     assert done == [2.0, 0.5]
+
+
+@pytest.mark.parametrize("headers", [{}, {"lambda-runtime-deadline-ms": ""}, {"lambda-runtime-deadline-ms": "0"}])
+def test_no_deadline_is_no_end(headers: dict[str, str]) -> None:
+    done: list[int] = []
+    context.factory()(headers, "request-1")
+    assert hooks.remaining() == float("inf")
+    hooks.defer(done.append, 1)
+    hooks.after_response()
+    assert done == [1]
+
+
+def test_a_deadline_far_away_is_one(now: list[float]) -> None:
+    context.factory()({"lambda-runtime-deadline-ms": "3228130696703"}, "request-1")
+    assert hooks.remaining() == 3228130696.703 - 1000
+    done: list[int] = []
+    hooks.defer(done.append, 1)
+    hooks.after_response()
+    assert done == [1]
+
+
+def test_many_deferred_calls_from_many_threads_are_all_run() -> None:
+    done: list[tuple[int, int]] = []
+
+    def defer_many(thread: int) -> None:
+        for number in range(20_000):
+            hooks.defer(done.append, (thread, number))
+
+    threads = [threading.Thread(target=defer_many, args=(n,)) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        hooks.after_response()
+    hooks.after_response()
+    for n in range(5):
+        assert [number for thread, number in done if thread == n] == list(range(20_000))
+
+
+def test_outside_the_runtime_deferred_work_is_its_threads_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "running", False)
+    failed: list[BaseException] = []
+
+    def defer_many() -> None:
+        ran_in: list[int] = []
+        try:
+            for number in range(5_000):
+                hooks.defer(lambda: ran_in.append(threading.get_ident()))
+                assert len(ran_in) == number + 1
+            assert set(ran_in) == {threading.get_ident()}
+        except BaseException as exc:
+            failed.append(exc)
+
+    threads = [threading.Thread(target=defer_many) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
 
 
 def test_no_invocation_has_no_end() -> None:
@@ -268,6 +337,139 @@ print("not reached")
     assert len(lines) == 2
 
 
+def ended(program: str) -> subprocess.CompletedProcess[str]:
+    prelude = "import os, signal, sys\nfrom samovar import hooks, loop\nloop.running = True\n"
+    return subprocess.run([sys.executable, "-c", prelude + program], capture_output=True, text=True, check=False)
+
+
+def test_sigterm_during_a_shutdown_hook_neither_ends_it_nor_begins_another() -> None:
+    done = ended("""
+def first():
+    print("first begins", flush=True)
+    for _ in range(3):
+        os.kill(os.getpid(), signal.SIGTERM)
+    print("first ends", flush=True)
+hooks.on_shutdown(lambda: print("second", flush=True))
+hooks.on_shutdown(first)
+os.kill(os.getpid(), signal.SIGTERM)
+print("not reached")
+""")
+    assert done.stdout.splitlines() == ["first begins", "first ends", "second"]
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_sys_exit_in_a_shutdown_hook_is_not_the_interrupted_codes_to_catch() -> None:
+    done = ended("""
+hooks.on_shutdown(lambda: print("second", flush=True))
+hooks.on_shutdown(lambda: sys.exit(3))
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except BaseException:
+    print("caught")
+print("not reached")
+""")
+    assert done.stdout.splitlines() == ["second"]
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_a_child_forked_by_a_shutdown_hook_still_ends_by_sigterm() -> None:
+    done = ended("""
+import time
+os.register_at_fork(after_in_child=hooks.forget)
+def forks():
+    if not (child := os.fork()):
+        signal.pause()
+    os.kill(child, signal.SIGTERM)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+hooks.on_shutdown(forks)
+os.kill(os.getpid(), signal.SIGTERM)
+""")
+    assert done.stdout == "-15\n"
+
+
+def environment_to_its_end(tmp_path: Path, source: str, *, sigterm: bool) -> subprocess.CompletedProcess[str]:
+    """Runs a function as an environment for one event and, where asked, sends SIGTERM while it waits for the next."""
+    for name, text in app(textwrap.dedent(source)).items():
+        (tmp_path / name).write_text(text)
+    idle = threading.Event()
+    with ScriptedRuntimeApi(event(b"1"), on_idle=idle.set) as api:
+        env = environment(OURS, "app.handler", str(tmp_path), api.address, {})
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command(OURS, "app.handler"), env=env, text=True, **pipes) as process:
+            if sigterm:
+                api.wait(lambda requests: [request.call for request in requests].count(NEXT) == 2)
+                idle.wait()
+                process.terminate()
+            out, err = process.communicate()
+        calls = [request.call.rpartition("/")[2] for request in api.posted() if "/extension/" not in request.path]
+    assert calls == ["response"]
+    return subprocess.CompletedProcess([], process.returncode, out, err)
+
+
+def test_sys_exit_in_deferred_work_ends_the_environment_after_the_response(tmp_path: Path) -> None:
+    done = environment_to_its_end(
+        tmp_path,
+        """
+        import sys, samovar
+        samovar.on_shutdown(lambda: print("closed"))
+
+        def handler(event, context):
+            samovar.defer(sys.exit, 3)
+            return event
+        """,
+        sigterm=False,
+    )
+    assert done.returncode == 3
+    assert done.stdout.startswith("closed\n")
+
+
+def test_sigterm_while_the_environment_ends_by_itself_lets_every_hook_run(tmp_path: Path) -> None:
+    done = environment_to_its_end(
+        tmp_path,
+        """
+        import os, signal, sys, samovar
+        samovar.on_shutdown(lambda: print("second"))
+
+        @samovar.on_shutdown
+        def first():
+            print("first begins")
+            os.kill(os.getpid(), signal.SIGTERM)
+            print("first ends")
+
+        def handler(event, context):
+            samovar.defer(sys.exit, 3)
+            return event
+        """,
+        sigterm=False,
+    )
+    assert done.stdout.splitlines()[:3] == ["first begins", "first ends", "second"]
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize(("own", "code", "said"), [("sys.exit(5)", 5, "own, closed"), ("os._exit(6)", 6, "own")])
+def test_the_functions_own_sigterm_handler_decides_whether_the_hooks_run(
+    tmp_path: Path, own: str, code: int, said: str
+) -> None:
+    done = environment_to_its_end(
+        tmp_path,
+        f"""
+        import os, signal, sys, samovar
+
+        def own(signum, frame):
+            print("own")
+            {own}
+
+        signal.signal(signal.SIGTERM, own)
+        samovar.on_shutdown(lambda: print("closed"))
+
+        def handler(event, context):
+            return event
+        """,
+        sigterm=True,
+    )
+    assert (done.returncode, ", ".join(done.stdout.splitlines())) == (code, said)
+
+
 def test_a_users_own_sigterm_handler_stays() -> None:
     def own(signum: int, frame: object) -> None: ...
 
@@ -284,3 +486,24 @@ def test_a_fault_is_reported_as_it_says() -> None:
         "requestId": "id",
         "stackTrace": ["line"],
     }
+
+
+def test_hooks_may_be_registered_in_any_thread() -> None:
+    def register() -> None:
+        try:
+            hooks.on_shutdown(lambda: done.append(1))
+            hooks.defer(done.append, 2)
+        except Exception as exc:
+            done.append(exc)
+
+    done: list[object] = []
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    thread = threading.Thread(target=register)
+    thread.start()
+    thread.join()
+    hooks.after_response()
+    hooks.shut_down()
+    assert done == [2, 1]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    hooks.on_shutdown(lambda: None)  # in the main thread, where it can be set
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from samovar.runtime_api import ApiError, RuntimeClient
 from samovar.local.testing.scripted_api import ScriptedRuntimeApi
+from samovar.runtime_api import ApiError, RuntimeClient
 
 EVENT_NEXT = b"GET /2020-01-01/extension/event/next "
 

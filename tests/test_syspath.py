@@ -2,25 +2,30 @@
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 import sysconfig
 import venv
 from pathlib import Path
 from typing import Any
 
 import pytest
+import setuptools
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
 PROGRAM = """
 import sys
 place = sys.argv[1]
 sys.path[0] = place
+import posix
 from samovar import syspath
+syspath.LAYERS = posix.environ.get(b"LAYERS", b"/nowhere").decode()
 syspath.arrange(place)
 before = "site" in sys.modules
 import json, os
 print(json.dumps({"path": sys.path, "site": before, "prefix": sys.prefix, "exit": callable(exit),
-    "help": callable(help), "ran": os.environ.get("RAN")}))
+    "help": callable(help), "ran": os.environ.get("RAN"), "pythonpath": os.environ.get("PYTHONPATH")}))
 """
 
 
@@ -36,13 +41,17 @@ def site_packages(environment: Path) -> Path:
     return Path(sysconfig.get_path("purelib", vars={"base": str(environment), "platbase": str(environment)}))
 
 
-def arranged(environment: Path, cwd: Path, **variables: str) -> dict[str, Any]:
+def run(environment: Path, cwd: Path, program: str, **variables: str) -> str:
     python = environment / "bin" / "python"
     env = {"PATH": os.environ["PATH"], "HOME": str(cwd), **variables}
     done = subprocess.run(
-        [python, "-S", "-c", PROGRAM, RUNTIME], env=env, cwd=cwd, capture_output=True, text=True, check=True
+        [python, "-S", "-c", program, RUNTIME], env=env, cwd=cwd, stdout=subprocess.PIPE, text=True, check=True
     )
-    seen: dict[str, Any] = json.loads(done.stdout)
+    return done.stdout
+
+
+def arranged(environment: Path, cwd: Path, **variables: str) -> dict[str, Any]:
+    seen: dict[str, Any] = json.loads(run(environment, cwd, PROGRAM, **variables))
     return seen
 
 
@@ -51,18 +60,66 @@ def test_a_plain_environment_needs_no_site(environment: Path, tmp_path: Path) ->
     task.mkdir()
     seen = arranged(environment, tmp_path, LAMBDA_TASK_ROOT=str(task), LAMBDA_RUNTIME_DIR="/nowhere")
     assert not seen["site"]
-    assert seen["path"][:2] == [str(task), str(tmp_path)]
-    assert seen["path"][-2:] == [str(site_packages(environment)), str(RUNTIME)]
+    assert seen["path"][:3] == [str(task), str(tmp_path), str(site_packages(environment))]
+    assert seen["path"][-1] == str(RUNTIME)
     assert "/nowhere" not in seen["path"]
     assert seen["prefix"] == str(environment)
     assert seen["exit"]
     assert seen["help"]
 
 
-def test_the_stdlib_comes_after_the_function_and_before_site_packages(environment: Path, tmp_path: Path) -> None:
-    path = arranged(environment, tmp_path)["path"]
-    stdlib = path.index(sysconfig.get_path("stdlib"))
-    assert path.index(str(tmp_path)) < stdlib < path.index(str(site_packages(environment)))
+def layers(folder: Path) -> tuple[Path, Path]:
+    """Folders in the place of /opt/python and its site-packages."""
+    installed = folder / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
+    installed.mkdir(parents=True)
+    return folder, installed
+
+
+def test_the_order_is_that_of_a_managed_runtime(environment: Path, tmp_path: Path) -> None:
+    layer, installed = layers(tmp_path / "layers")
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    seen = arranged(environment, tmp_path, LAYERS=str(layer), LAMBDA_RUNTIME_DIR=str(runtime))
+    first = [tmp_path, installed, layer, site_packages(environment), runtime]
+    assert seen["path"][:5] == [str(folder) for folder in first]
+    assert sysconfig.get_path("stdlib") in seen["path"][5:]
+    assert seen["pythonpath"] == str(runtime)
+    assert not seen["site"]
+
+
+def test_a_pythonpath_is_there_instead_of_layers_and_site_packages(environment: Path, tmp_path: Path) -> None:
+    layer, _ = layers(tmp_path / "layers")
+    (layer / "a.pth").write_text("import os; os.environ['RAN'] = 'yes'\n")
+    variables = {"LAYERS": str(layer), "LAMBDA_RUNTIME_DIR": str(tmp_path), "PYTHONPATH": "/usr"}
+    seen = arranged(environment, tmp_path, **variables)
+    assert seen["path"][:2] == [str(tmp_path), "/usr"]
+    assert seen["path"][-2:] == [str(site_packages(environment)), str(RUNTIME)]
+    assert str(layer) not in seen["path"]
+    assert seen["pythonpath"] == "/usr"
+    assert seen["ran"] is None
+
+
+def test_pth_files_of_function_and_layers_are_run(environment: Path, tmp_path: Path) -> None:
+    layer, installed = layers(tmp_path / "layers")
+    for folder, text in (tmp_path, "task"), (installed, "installed"), (layer, "layer"):
+        (folder / "added").mkdir()
+        (folder / f"{text}.pth").write_text(
+            f"import os; os.environ['RAN'] = os.environ.get('RAN', '') + '{text} '\nadded\n"
+        )
+    seen = arranged(environment, tmp_path, LAYERS=str(layer), LAMBDA_TASK_ROOT=str(tmp_path))
+    assert seen["ran"] == "task installed layer "
+    assert seen["path"][-4:] == [*(str(folder / "added") for folder in (tmp_path, installed, layer)), str(RUNTIME)]
+
+
+def test_setuptools_stands_in_for_distutils(environment: Path, tmp_path: Path) -> None:
+    """Python 3.12 and later have no distutils; a package that brings setuptools has it by a .pth file."""
+    package = Path(setuptools.__file__).parent
+    for folder in (package, package.parent / "_distutils_hack"):
+        (tmp_path / folder.name).symlink_to(folder)
+    shutil.copy(package.parent / "distutils-precedence.pth", tmp_path)
+    program = PROGRAM + "\nimport distutils.version; print(distutils.__file__)"
+    seen = run(environment, tmp_path, program, LAMBDA_TASK_ROOT=str(tmp_path)).splitlines()
+    assert seen[-1] == str(tmp_path / "setuptools" / "_distutils" / "__init__.py")
 
 
 @pytest.mark.parametrize("name", ["extra.pth", "sitecustomize.py", "usercustomize.py"])

@@ -1,7 +1,10 @@
 """The parser with its bytes split everywhere, and the connection against a server that misbehaves byte by byte."""
 
+import signal
 import socket
+import struct
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -33,6 +36,47 @@ def test_bad_address(address: str) -> None:
         parse_address(address)
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_lines_of_a_head_may_end_in_lf_alone(end: str) -> None:
+    head = f"HTTP/1.1 200 OK{end}A: 1\nB:2 {end}C: d\re"
+    assert parse_head(head) == (200, {"a": "1", "b": "2", "c": "d\re"})
+
+
+def test_of_a_header_that_stands_twice_the_first_counts_and_lists_are_joined() -> None:
+    twice = "Deadline: 1\r\nContent-Type: a\r\nConnection: close\r\nDEADLINE: 2\r\ncontent-type: b\r\nconnection: x"
+    _, headers = parse_head(f"HTTP/1.1 200 OK\r\n{twice}")
+    assert headers == {"deadline": "1", "content-type": "b", "connection": "close, x"}
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "closes"),
+    [
+        ("1.1", None, False),
+        ("1.1", "foo, Close", True),
+        ("1.1", "CLOSE", True),
+        ("1.1", "closed", False),
+        ("1.0", None, True),
+        ("1.0", "foo", True),
+        ("1.0", "foo, Keep-Alive", False),
+    ],
+)
+def test_whether_a_connection_is_kept(version: str, connection: str | None, closes: bool) -> None:
+    """Where it is not, the server may read on for a while and drop what comes."""
+    line = "" if connection is None else f"Connection: {connection}\r\n"
+
+    def play(peer: socket.socket) -> None:
+        read_request(peer)
+        peer.sendall(f"HTTP/{version} 200 OK\r\n{line}Content-Length: 2\r\n\r\nok".encode())
+        if closes:
+            assert_no_more(peer)
+        else:
+            once(peer)
+
+    with server(play, once) if closes else server(play) as client:
+        assert bytes(client.request("GET", "/1", {}, None)[2]) == b"ok"
+        assert bytes(client.request("POST", "/2", {}, b"result")[2]) == b"hello world"
+
+
 def test_head_names_in_any_case_and_values_trimmed() -> None:
     status, headers = parse_head(
         "HTTP/1.1 202 Accepted\r\nCoNTent-LENGTH:  5 \r\nX:\t\r\nlambda-runtime-trace-id: a: b"
@@ -41,7 +85,16 @@ def test_head_names_in_any_case_and_values_trimmed() -> None:
 
 
 @pytest.mark.parametrize(
-    "head", ["", "SSH-2.0-OpenSSH", "HTTP/2 200", "HTTP/1.1", "HTTP/1.1 abc", "HTTP/1.1 200 OK\r\nno colon"]
+    "head",
+    [
+        "",
+        "SSH-2.0-OpenSSH",
+        "HTTP/2 200",
+        "HTTP/1.1",
+        "HTTP/1.1 abc",
+        "HTTP/1.1 2000 OK",
+        "HTTP/1.1 200 OK\r\nno colon",
+    ],
 )
 def test_head_that_is_not_http(head: str) -> None:
     with pytest.raises(WireError, match="not"):
@@ -51,23 +104,28 @@ def test_head_that_is_not_http(head: str) -> None:
 def test_length() -> None:
     assert parse_length({"content-length": "12"}) == 12
     assert parse_length({"transfer-encoding": "Chunked", "content-length": "12"}) is None
+    assert parse_length({"transfer-encoding": "chunked, Chunked"}) is None
+    assert parse_length({"content-length": "12, 12"}) == 12
     assert parse_length({}) == -1
     for bad in (
         {"content-length": "-1"},
         {"content-length": "1_0"},
         {"content-length": ""},
+        {"content-length": "7, 5"},
         {"transfer-encoding": "gzip"},
+        {"transfer-encoding": "gzip, chunked"},
     ):
         with pytest.raises(WireError):
             parse_length(bad)
 
 
+@pytest.mark.parametrize("sent", [CHUNKED, CHUNKED.replace(b"\r\n", b"\n")], ids=["crlf", "lf"])
 @pytest.mark.parametrize("cut", range(len(CHUNKED) + 1))
-def test_chunks_cut_anywhere(cut: int) -> None:
+def test_chunks_cut_anywhere(sent: bytes, cut: int) -> None:
     chunks = Chunks()
-    first = chunks.feed(CHUNKED[:cut])
-    assert first is (cut == len(CHUNKED))
-    assert first or chunks.feed(CHUNKED[cut:])
+    first = chunks.feed(sent[:cut])
+    assert first is (cut >= len(sent))
+    assert first or chunks.feed(sent[cut:])
     assert (bytes(chunks.body), bytes(chunks.rest)) == (b"Wikipedia", b"")
 
 
@@ -85,7 +143,7 @@ def test_any_chunking_in_any_pieces(parts: list[bytes], after: bytes, data: st.D
     assert bytes(chunks.rest) + wire == after
 
 
-@pytest.mark.parametrize("bad", [b"x\r\n", b"-4\r\n", b"4_0\r\n", b"\r\n", b"2\r\nabXY", b"a" * 5000])
+@pytest.mark.parametrize("bad", [b"x\r\n", b"-4\r\n", b"4_0\r\n", b"\r\n", b"2\r\nabXY", b"2\r\nab\rX\n", b"a" * 5000])
 def test_bad_chunks(bad: bytes) -> None:
     with pytest.raises(WireError):
         Chunks().feed(bad)
@@ -145,6 +203,14 @@ def read_request(peer: socket.socket) -> bytes:
             while len(body) < int(line[15:]):
                 body += peer.recv(1 << 20)
     return head + b"\r\n\r\n" + body
+
+
+def assert_no_more(peer: socket.socket) -> None:
+    """Waits for the client to close its end."""
+    try:
+        assert peer.recv(1) == b""
+    except ConnectionResetError:
+        pass  # it had not read everything
 
 
 ANSWER = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 11\r\n\r\nhello world"
@@ -228,21 +294,111 @@ def test_a_connection_closed_between_requests_is_opened_again() -> None:
         assert client.request("POST", "/3", {}, b"body")[0] == 200
 
 
-def test_a_connection_closed_with_the_post_on_its_way_loses_nothing() -> None:
+def reset(peer: socket.socket) -> None:
+    """Closes it, whatever has been read, with a reset."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_reset_does_not_tell_whether_a_post_was_taken(read: bool) -> None:
+    taken = []
+
+    def play(peer: socket.socket) -> None:
+        once(peer)
+        if read:
+            taken.append(read_request(peer)[-6:])
+            reset(peer)
+        else:
+            peer.recv(1, socket.MSG_PEEK)
+
+    with server(play) as client:
+        client.request("GET", "/1", {}, None)
+        with pytest.raises(WireError, match="reset by peer; it is not known whether it was taken"):
+            client.request("POST", "/2", {}, b"result")
+    assert taken == ([b"result"] if read else [])
+
+
+def test_a_post_goes_over_a_new_connection_where_the_server_has_closed_and_reads_on() -> None:
+    dropped = []
+
+    def half_close(peer: socket.socket) -> None:
+        once(peer)
+        peer.shutdown(socket.SHUT_WR)
+        dropped.append(peer.recv(1))
+
+    with server(half_close, once) as client:
+        client.request("GET", "/1", {}, None)
+        wait_for_close(client)
+        assert client.request("POST", "/2", {}, b"result")[0] == 200
+    assert dropped == [b""]
+
+
+def test_what_nobody_asked_for_is_not_the_answer_to_a_post() -> None:
+    read = threading.Event()
+
+    def play(peer: socket.socket) -> None:
+        once(peer)
+        read.wait()
+        peer.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        assert_no_more(peer)
+
+    with server(play, once) as client:
+        client.request("GET", "/1", {}, None)
+        read.set()
+        assert client._sock is not None
+        client._sock.recv(1, socket.MSG_PEEK)
+        assert client.request("POST", "/2", {}, b"result")[0] == 200
+
+
+def test_a_post_that_was_sent_in_part_is_repeated_as_nobody_can_have_taken_it() -> None:
+    body = b"x" * (32 << 20)
     taken = []
 
     def close_on_arrival(peer: socket.socket) -> None:
         once(peer)
-        peer.recv(1, socket.MSG_PEEK)
+        peer.recv(1)
 
     def take(peer: socket.socket) -> None:
-        taken.append(read_request(peer))
+        taken.append(len(read_request(peer).partition(b"\r\n\r\n")[2]))
         peer.sendall(ANSWER)
 
     with server(close_on_arrival, take) as client:
         client.request("GET", "/1", {}, None)
+        assert client.request("POST", "/2", {}, body)[0] == 200
+    assert taken == [len(body)]
+
+
+def test_a_refusal_that_does_not_wait_for_the_end_of_a_post_is_read() -> None:
+    def refuse(peer: socket.socket) -> None:
+        peer.recv(1)
+        peer.sendall(b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 2\r\n\r\nno")
+
+    with server(refuse, once) as client:
+        status, _, body = client.request("POST", "/1", {}, b"x" * (32 << 20))
+        assert (status, bytes(body)) == (413, b"no")
         assert client.request("POST", "/2", {}, b"result")[0] == 200
-    assert [request[-6:] for request in taken] == [b"result"]
+
+
+def test_a_signal_handler_that_raises_leaves_no_answer_to_the_next_request() -> None:
+    class Alarm(BaseException):
+        pass
+
+    def alarm(signum: int, frame: object) -> None:
+        raise Alarm
+
+    def late(peer: socket.socket) -> None:
+        read_request(peer)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+
+    before = signal.signal(signal.SIGUSR1, alarm)
+    try:
+        with server(late, once) as client:
+            with pytest.raises(Alarm):
+                client.request("POST", "/1", {}, b"result")
+            assert bytes(client.request("POST", "/2", {}, b"result")[2]) == b"hello world"
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def wait_for_close(client: Connection) -> None:
@@ -270,7 +426,7 @@ def test_a_post_that_may_have_been_taken_is_not_repeated() -> None:
 
     with server(take_and_hang_up) as client:
         client.request("GET", "/1", {}, None)
-        with pytest.raises(WireError, match="closed without an answer"):
+        with pytest.raises(WireError, match="closed without an answer; it is not known whether it was taken"):
             client.request("POST", "/2", {}, b"result")
     assert [request.split(b" ")[1] for request in requests] == [b"/1", b"/2"]
 
@@ -282,8 +438,8 @@ def test_a_post_that_may_have_been_taken_is_not_repeated() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Le", "truncated answer: .*HTTP/1.1 200"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nshort", "truncated answer: 5 of 20 bytes"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "truncated answer: 2 bytes"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nlonger", "4 bytes more than Content-Length 2"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nmore", "4 bytes after the last chunk"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "truncated answer: .*status 100"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * (5 << 20), "headers of more than 2097152 bytes"),
     ],
 )
 def test_what_is_wrong_is_named(sent: bytes, says: str) -> None:
@@ -295,8 +451,105 @@ def test_what_is_wrong_is_named(sent: bytes, says: str) -> None:
         client.request("GET", "/", {}, None)
 
 
+@pytest.mark.parametrize(
+    ("sent", "status", "body", "kept"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nlonger", 200, b"lo", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\r\n", 200, b"", False),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\nmore", 200, b"a", False),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER, 200, b"hello world", True),
+        (b"HTTP/1.1 103 Early Hints\r\nX-A: 2\r\n\r\nHTTP/1.1 100 C\n\n" + ANSWER, 200, b"hello world", True),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 101, b"", False),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204, b"", True),
+        (b"HTTP/1.1 304 Not Modified\r\nX: y\r\n\r\n", 304, b"", True),
+        (b"HTTP/1.1  200  OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok", True),
+        (b"HTTP/1.1 200 OK\nContent-Length: 6\n\na\r\n\r\nb", 200, b"a\r\n\r\nb", True),
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\r\nok", 200, b"ok", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\n\nok", 200, b"ok", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", 200, b"ok", True),
+    ],
+)
+@pytest.mark.parametrize("pieces", [1, 1000])
+def test_answers_that_are_unusual(sent: bytes, status: int, body: bytes, kept: bool, pieces: int) -> None:
+    """The server goes on as nothing had been: the next request is answered on the same connection, if that is kept."""
+
+    def play(peer: socket.socket) -> None:
+        read_request(peer)
+        answer = sent
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while answer:
+            piece, answer = answer[: max(len(sent) // pieces, 1)], answer[max(len(sent) // pieces, 1) :]
+            peer.sendall(piece)
+        if kept:
+            once(peer)
+        else:
+            assert_no_more(peer)
+
+    with server(play) if kept else server(play, once) as client:
+        seen = client.request("POST", "/1", {}, b"result")
+        assert (seen[0], bytes(seen[2])) == (status, body)
+        assert bytes(client.request("POST", "/2", {}, b"result")[2]) == b"hello world"
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(WireError, match=f"cannot connect to 127.0.0.1:{port}"):
         Connection(f"127.0.0.1:{port}").request("GET", "/", {}, None)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["HTTP/1.1x200 OK", "HTTP/1.1200 OK", "HTTP/1.1 2a0 OK", "HTTP/1.1 -20 OK", "HTTP/1.1  20", "ICY-/1.1 200 OK"],
+)
+def test_a_status_line_is_one_in_every_part(head: str) -> None:
+    with pytest.raises(WireError, match="not HTTP"):
+        parse_head(head)
+
+
+def test_a_header_that_is_no_longer_remembered_is_read_as_others_are() -> None:
+    for i in range(200):
+        assert parse_head(f"HTTP/1.1 200 OK\r\nX-Name-{i}: {i}") == (200, {f"x-name-{i}": str(i)})
+
+
+def test_names_that_never_end_take_no_memory() -> None:
+    def heads(numbers: range) -> None:
+        for i in numbers:
+            parse_head(f"HTTP/1.1 200 OK\r\nX-Ever-New-{i}: 1")
+
+    heads(range(100))
+    tracemalloc.start()
+    try:
+        heads(range(100, 2_100))
+        assert tracemalloc.get_traced_memory()[0] < 50_000  # 2,000 names and their lower case would be 400,000
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_white_space_only_what_http_has_is_trimmed() -> None:
+    assert parse_head("HTTP/1.1 200 OK\r\nX: \t\xa0\x0bvalue\x85\xa0\t ")[1] == {"x": "\xa0\x0bvalue\x85\xa0"}
+
+
+@pytest.mark.parametrize("length", ["١٢", "१२", "+5", "5.0", "0x5", "²"])
+def test_a_length_is_written_in_ascii_digits(length: str) -> None:
+    with pytest.raises(WireError, match="Content-Length"):
+        parse_length({"content-length": length})
+
+
+def test_a_request_whose_answer_nobody_reads_is_sent_on_the_kept_connection_or_a_new_one() -> None:
+    requests: list[bytes] = []
+
+    def play(peer: socket.socket) -> None:
+        while request := read_request(peer):
+            requests.append(request)
+            if b" /1 " in request:
+                peer.sendall(ANSWER)
+
+    with server(play) as client:
+        client.send_only("GET", "/0", {"A": "b"})
+    with server(play) as client:
+        client.request("GET", "/1", {}, None)
+        client.send_only("GET", "/2", {})
+    assert [request.split(b" ")[1] for request in requests] == [b"/0", b"/1", b"/2"]
+    assert b"A: b\r\n" in requests[0]

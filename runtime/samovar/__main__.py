@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def main(place: str = "") -> "NoReturn":
-    """Runs the handler named by the argument, else by `_HANDLER`. place: the folder that holds the package, put last
+    """Run the handler named by the argument, else by `_HANDLER`. place: the folder that holds the package, put last
     on sys.path.
     """
     if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
@@ -26,7 +26,10 @@ def main(place: str = "") -> "NoReturn":
     from samovar import loop, syspath
 
     syspath.arrange(place)
-    sys.stdout, sys.stderr = _unbuffered(sys.stdout), _unbuffered(sys.stderr)
+    # sys.__stdout__ holds it too, as it does Python's own: nobody else would, once the function has wrapped the file
+    # below and put that on sys.stdout, and a stream that nobody holds closes its file.
+    sys.stdout = sys.__stdout__ = _unbuffered(sys.stdout)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _unbuffered(sys.stderr)  # type: ignore[misc]
     loop.run(name)
 
 

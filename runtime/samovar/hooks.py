@@ -7,7 +7,9 @@ The platform's rule behind `defer`: the caller has its answer as soon as the res
 on, at full CPU, until the runtime asks for the next event, and is frozen then.
 """
 
+import posix
 import sys
+from _collections import deque  # type: ignore[import-not-found]
 
 from samovar import logs
 from samovar.environment import environment
@@ -19,18 +21,19 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[[], Any])
 
-_deferred: "list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]" = []
+_deferred: "deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]" = deque()
 _begun: "list[Callable[..., Any]]" = []  # deferred calls that have not ended
 _shutdown: "list[Callable[[], object]]" = []
 _warm: "list[tuple[Callable[[], Any], bool]]" = []
+_ending = 0  # the process that is running its shutdown hooks: a child that they fork is not
 
 
 def remaining() -> float:
     """Seconds left of the invocation in flight, 0 once its time is up; infinite where there is none (INIT, outside
-    Lambda).
+    Lambda) and where the Runtime API gave no deadline (none at all, an empty one, or 0).
     """
     invocation = environment.invocation
-    if invocation is None or invocation.context is None:
+    if invocation is None or invocation.context is None or invocation.context._epoch_deadline_time_in_ms <= 0:
         return float("inf")
     return invocation.context.get_remaining_time_in_millis() / 1000
 
@@ -39,31 +42,36 @@ def defer(f: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> None:
     """Runs f(*args, **kwargs), a function or coroutine function, once the caller has its answer and before the next
     event, in the order of the calls.
 
-    What is deferred during INIT runs after the first response. An exception is logged with the request id and stops
-    nothing. When the invocation's time is up, what has not begun waits for the next response. Outside the runtime f
-    runs at once, a coroutine function in a task where there is an event loop.
+    What is deferred during INIT runs after the first response. An exception is logged, with the id of the request that
+    has been answered, and stops nothing; `sys.exit` ends the environment, as it does in a handler. When the
+    invocation's time is up, what has not begun waits for the next response. Any thread may call this. Outside the
+    runtime f runs at once, in the caller's thread, and a coroutine function in a task where there is an event loop.
     """
     if not callable(f):
         raise TypeError(f"defer: {f!r} is not callable: give the function and, after it, its arguments")
-    _deferred.append((f, args, kwargs))
     if environment.running:
+        _deferred.append((f, args, kwargs))
         _watch_sigterm()
     else:
-        run_deferred()
+        _run(f, args, kwargs)
 
 
 def run_deferred() -> None:
     """Runs what has been deferred, and what that defers in its turn. Called by the loop after each response."""
     while _deferred and remaining() > 0:
-        f, args, kwargs = _deferred.pop(0)
+        f, args, kwargs = _deferred.popleft()
         _begun.append(f)
-        try:
-            _finish(f(*args, **kwargs))
-        except BaseException as exc:
-            _log_failure(f"Deferred {_name(f)} failed", exc)
+        _run(f, args, kwargs)
         _begun.pop()
     if _deferred:
         logs.write("WARNING", f"The time is up: deferred calls that wait for the next response: {_waiting()}")
+
+
+def _run(f: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> None:
+    try:
+        _finish(f(*args, **kwargs))
+    except BaseException as exc:
+        _log_failure(f"Deferred {_name(f)} failed", exc)
 
 
 def dropped() -> int:
@@ -89,7 +97,9 @@ def on_shutdown(f: "F") -> "F":
 
     Only a runtime that is registered as an extension gets SIGTERM, about 500 ms before SIGKILL: having one hook at
     the end of INIT makes Samovar register ("Lambda Extensions API", shutdown phase). Hooks registered later run only
-    where the platform sends SIGTERM anyway.
+    where the platform sends SIGTERM anyway. They also run where the environment ends by itself, as by `sys.exit`. A
+    SIGTERM handler of the function's own stays in its place: the hooks run when it calls `sys.exit`, and else do not.
+    Inside a hook `sys.exit` ends only this hook.
     """
     _shutdown.append(f)
     environment.wants_sigterm = True
@@ -99,13 +109,20 @@ def on_shutdown(f: "F") -> "F":
 
 def shut_down() -> None:
     """Runs the shutdown hooks once, the last registered first; exceptions are logged."""
-    while _shutdown:
-        f = _shutdown.pop()
-        try:
-            f()
-        except Exception as exc:
-            logs.write_exception(f"Shutdown hook {_name(f)} failed", exc)
-    dropped()
+    global _ending
+    _ending = posix.getpid()
+    try:
+        while _shutdown:
+            f = _shutdown.pop()
+            try:
+                f()
+            except SystemExit:
+                pass  # the environment ends without it
+            except BaseException as exc:
+                logs.write_exception(f"Shutdown hook {_name(f)} failed", exc)
+        dropped()
+    finally:
+        _ending = 0
 
 
 if TYPE_CHECKING:
@@ -165,7 +182,8 @@ def _log_failure(message: str, exc: BaseException) -> None:
 
 def _waiting() -> str:
     """How many deferred calls have not begun, and the first of them."""
-    return f"{len(_deferred)} ({', '.join(_name(f) for f, _, _ in _deferred[:5])})"
+    first = [_deferred[at][0] for at in range(min(len(_deferred), 5))]  # other threads may append meanwhile
+    return f"{len(_deferred)} ({', '.join(map(_name, first))})"
 
 
 def _name(f: object) -> str:
@@ -183,12 +201,16 @@ def _watch_sigterm() -> None:
 
 
 def _on_sigterm(signum: int, frame: object) -> None:
+    """Ends the process by the signal, whatever a hook raises: an exception would be the interrupted code's to catch."""
     import _signal
-    import posix
 
-    shut_down()
-    _signal.signal(signum, _signal.SIG_DFL)
-    posix.kill(posix.getpid(), signum)
+    if _ending == posix.getpid():
+        return  # once they are through, the process ends
+    try:
+        shut_down()
+    finally:
+        _signal.signal(signum, _signal.SIG_DFL)
+        posix.kill(posix.getpid(), signum)
 
 
 environment.at_init_end.append(run_warm)

@@ -4,6 +4,8 @@ Knows the import system, and who sets up.
 """
 
 import sys
+from _frozen_importlib import _find_spec  # type: ignore[attr-defined]  # importlib.util is not there in a cold start
+from _thread import get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,25 +15,36 @@ if TYPE_CHECKING:
 
 
 class LoggingHook:
-    """A finder that sets up the root logger as soon as `logging` has been imported, and then is gone."""
+    """A finder that has the root logger set up as soon as `logging` has been imported, and then is gone.
+
+    It finds `logging` by asking the import system, all other finders and their rules included.
+    """
+
+    def __init__(self) -> None:
+        self._asking: set[int] = set()  # the threads whose question comes back here
 
     def find_spec(self, name: str, path: "Any" = None, target: "ModuleType | None" = None) -> "ModuleSpec | None":
-        if name != "logging":
+        if name != "logging" or (thread := get_ident()) in self._asking:
             return None
-        sys.meta_path.remove(self)
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None and spec.loader is not None:
-                spec.loader = _AfterExec(spec.loader)  # type: ignore[assignment]
-                return spec
-        return None
+        self._asking.add(thread)
+        try:
+            spec: ModuleSpec | None = _find_spec(name, path, target)
+        finally:
+            self._asking.discard(thread)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _AfterExec(spec.loader, self)  # type: ignore[assignment]
+        return spec
 
 
 class _AfterExec:
     """The loader of `logging`, and after it the set-up."""
 
-    def __init__(self, loader: "Any") -> None:
+    def __init__(self, loader: "Any", hook: LoggingHook) -> None:
         self._loader = loader
+        self._hook = hook
+
+    def __getattr__(self, name: str) -> "Any":
+        return getattr(self._loader, name)
 
     def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
         module: ModuleType | None = self._loader.create_module(spec)
@@ -41,7 +54,10 @@ class _AfterExec:
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        set_up_logging()
+        if sys.modules.get("logging") is module:  # and not a copy that somebody makes for himself
+            if self._hook in sys.meta_path:
+                sys.meta_path.remove(self._hook)
+            set_up_logging()
 
 
 def set_up_logging() -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TEXT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n"
-_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {
+_RESERVED = frozenset(vars(logging.makeLogRecord({}))) - {"taskName"} | {
     "message",
     "asctime",
     "aws_request_id",

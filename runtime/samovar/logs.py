@@ -138,11 +138,15 @@ def write(level: str, message: str) -> None:
 
 
 def write_exception(message: str, exc: BaseException) -> None:
-    """One ERROR record: message, then the exception with its stack as one event, the runtime's own frames left out."""
+    """One ERROR record: message and request id, then the exception with its stack as one event, the runtime's own
+    frames left out.
+    """
     from samovar.report import Report
 
     invocation = environment.invocation
     report = Report(exc, invocation.id if invocation else "").error
+    if invocation and not is_json():  # whose records have it in a member
+        message += f" (RequestId: {invocation.id})"
     report["errorMessage"] = f"{message}: {report['errorMessage']}"
     write_error(report)
 

@@ -12,7 +12,7 @@ from samovar import codec, handler, logging_hook, logs
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import Fault
-from samovar.runtime_api import ApiError, RuntimeClient
+from samovar.runtime_api import ApiError, NotTaken, RuntimeClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,16 +115,16 @@ def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes |
     body, content_type = (response, None) if isinstance(response, bytes) else (response.body, response.content_type)
     try:
         client.respond(invocation, body, content_type)
-    except ApiError as exc:
+    except NotTaken as exc:
         if exc.status != 413:
-            logs.write("ERROR", f"The response of this invocation was not taken: {exc}")
+            logs.write("ERROR", f"The response of this invocation was not acknowledged: {exc}")
             return
         from samovar.report import LARGEST
 
         message = f"Response payload size ({len(body)} bytes) exceeded maximum allowed payload size ({LARGEST} bytes)."
         try:
             _report(client, invocation, Fault("Function.ResponseSizeTooLarge", message))
-        except ApiError:
+        except NotTaken:
             pass  # the RIE has told the caller by itself, and answers 403
 
 
@@ -132,14 +132,14 @@ def _fail(client: RuntimeClient, invocation: "Invocation", exc: Exception) -> No
     """Report the failure of one invocation. The environment lives on, unless the failure says otherwise."""
     try:
         _report(client, invocation, exc)
-    except ApiError as refused:
-        logs.write("ERROR", f"The error of this invocation was not taken: {refused}")
+    except NotTaken as refused:
+        logs.write("ERROR", f"The error of this invocation was not acknowledged: {refused}")
     if isinstance(exc, Fault) and exc.fatal:
         sys.exit(1)
 
 
 def _report(client: RuntimeClient, invocation: "Invocation", exc: Exception) -> None:
-    """Log and post the failure of one invocation. Raises ApiError where the Runtime API does not take it."""
+    """Log and post the failure of one invocation. Raises NotTaken where the Runtime API does not take it."""
     try:
         report = _described(exc, invocation.id)
     except OSError:  # the function has used up the descriptors, and what tells of it is not imported yet

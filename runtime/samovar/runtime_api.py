@@ -56,6 +56,14 @@ class ApiError(Exception):
         self.status = status
 
 
+class NotTaken(ApiError):
+    """A response or an error that was refused, or of which it is not known whether it was taken.
+
+    The environment can go on. After a 5xx, which is a plain ApiError, it cannot: "Container error. Non-recoverable
+    state. Runtime should exit promptly." (developer guide, "Using the Lambda runtime API")
+    """
+
+
 class RuntimeClient:
     """A client of the Runtime API over one connection. address: host:port, from AWS_LAMBDA_RUNTIME_API."""
 
@@ -65,16 +73,17 @@ class RuntimeClient:
 
     def next(self) -> Invocation:
         """Wait for the next event. It lives until the next call."""
-        status, headers, body = self._call("GET", _NEXT, _AGENT, None)
+        try:
+            status, headers, body = self._transport.request("GET", _NEXT, _AGENT, None)
+        except WireError as exc:
+            raise ApiError(f"GET {_NEXT}", 0, str(exc)) from None
         if status != 200:
             raise ApiError(f"GET {_NEXT}", status, _unexpected(status, 200, body))
         get = headers.get
         invocation = Invocation()
         invocation.id = get(_ID, "")
-        # It goes into a path.
-        if not invocation.id.replace("-", "").replace("_", "").isalnum() or not invocation.id.isascii():
-            wrong = f"the request id {invocation.id[:80]!r} is not a token of letters, digits, '-' and '_'"
-            raise ApiError(f"GET {_NEXT}", status, wrong)
+        if not invocation.id:
+            raise ApiError(f"GET {_NEXT}", status, "the answer has no request id")
         invocation.event = body
         invocation.content_type = get("content-type")
         invocation.deadline_ms = get(_DEADLINE)
@@ -90,12 +99,12 @@ class RuntimeClient:
     def respond(self, invocation: Invocation, body: bytes, content_type: "str | None" = None) -> None:
         """Post a response. content_type: of a body that is not JSON.
 
-        Raises ApiError with status 413 when the body is over 6,291,556 bytes.
+        Raises NotTaken, with status 413 when the body is over 6,291,556 bytes; ApiError at a 5xx.
         """
         headers = _JSON if content_type is None else _CONTENT_TYPE % content_type
         if invocation.invocation_id:
             headers += _INVOCATION % invocation.invocation_id
-        self._post(f"{_RUNTIME}/invocation/{invocation.id}/response", headers, body)
+        self._post(f"{_RUNTIME}/invocation/{_segment(invocation.id)}/response", headers, body)
 
     def fail(self, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes) -> None:
         """Post the error of an invocation. body: the error JSON; xray_cause: JSON in ASCII, or nothing."""
@@ -104,7 +113,7 @@ class RuntimeClient:
             headers += _XRAY_CAUSE % xray_cause.decode("ascii")
         if invocation.invocation_id:
             headers += _INVOCATION % invocation.invocation_id
-        self._post(f"{_RUNTIME}/invocation/{invocation.id}/error", headers, body)
+        self._post(f"{_RUNTIME}/invocation/{_segment(invocation.id)}/error", headers, body)
 
     def fail_init(self, body: bytes, error_type: str) -> None:
         """Post the error that ended INIT. body: the error JSON."""
@@ -120,10 +129,12 @@ class RuntimeClient:
         self._extension = connection = Connection(self._address)
         try:
             status, headers, body = connection.request("POST", path, _JSON + _EXTENSION_NAME, b'{"events":[]}')
-            if status != 200:
+            if not 200 <= status < 300:
                 raise ApiError(f"POST {path}", status, _unexpected(status, 200, body))
-            identifier = _EXTENSION_IDENTIFIER % headers[_EXTENSION_ID]
-            connection.send_only("GET", f"{_EXTENSION}/event/next", _AGENT + identifier)
+            identifier = headers.get(_EXTENSION_ID)
+            if not identifier:
+                raise ApiError(f"POST {path}", status, "the answer has no Lambda-Extension-Identifier")
+            connection.send_only("GET", f"{_EXTENSION}/event/next", _AGENT + _EXTENSION_IDENTIFIER % identifier)
         except WireError as exc:
             raise ApiError(f"POST {path}", 0, str(exc)) from None
 
@@ -131,16 +142,14 @@ class RuntimeClient:
         """Let go of the connection, which is the parent's, in a child that the function forked: every call fails."""
         self._transport = _Disowned()
 
-    def _call(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer":
-        try:
-            return self._transport.request(method, path, headers, body)
-        except WireError as exc:
-            raise ApiError(f"{method} {path}", 0, str(exc)) from None
-
     def _post(self, path: str, headers: str, body: bytes) -> None:
-        status, _, answer = self._call("POST", path, headers, body)
-        if status != 202:
-            raise ApiError(f"POST {path}", status, _unexpected(status, 202, answer))
+        try:
+            status, _, answer = self._transport.request("POST", path, headers, body)
+        except WireError as exc:
+            raise NotTaken(f"POST {path}", 0, str(exc)) from None
+        if not 200 <= status < 300:
+            refusal = ApiError if status >= 500 else NotTaken
+            raise refusal(f"POST {path}", status, _unexpected(status, 202, answer))
 
 
 def _transport(address: str) -> "Transport":
@@ -160,6 +169,17 @@ class _Disowned:
 
     def request(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer":
         raise WireError("this is a process that the function forked: events and responses are its parent's")
+
+
+def _segment(request_id: str) -> str:
+    """Return a request id as one segment of a path, percent-encoded where it has to be."""
+    if request_id.isascii() and request_id.replace("-", "").isalnum():
+        return request_id
+    segment = ""
+    for byte in request_id.encode("utf-8", "surrogateescape"):
+        char = chr(byte)
+        segment += char if char.isascii() and (char.isalnum() or char in "-._~") else f"%{byte:02X}"
+    return segment if segment.strip(".") else segment.replace(".", "%2E")
 
 
 def _printable(value: str) -> str:

@@ -1,8 +1,8 @@
-"""sys.path as Lambda has it, and what of `site` an environment needs.
+"""sys.path, .pth files and PYTHONPATH as AWS's own bootstrap.py leaves them, and what of `site` an environment needs.
 
 `bootstrap` starts the interpreter with -S: site is part of every cold start, nearly all of it for things
 that are not there. Where any of them is there (a .pth file, sitecustomize, a user's site-packages, Debian's
-layout), the real site runs, as it would have.
+layout), the real site runs, as it would have. A process that multiprocessing spawns inherits -S and this sys.path.
 """
 
 import posix
@@ -13,26 +13,36 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+LAYERS = "/opt/python"
+_STARTUP_FILES = (".pth", ".start")  # .start: Python 3.15, PEP 829
+
 
 def arrange(place: str = "") -> None:
-    """The function's own folder first, then layers, then the interpreter's; place, where Samovar itself lies, last.
-
-    Order of the developer guide, "Search path for runtime dependencies": LAMBDA_TASK_ROOT, /opt/python, then the
-    runtime's.
+    """Put the function's own folder first, then layers, site-packages, LAMBDA_RUNTIME_DIR and the standard library;
+    place, where Samovar itself lies, last. Where the function has a PYTHONPATH, it is there instead of layers and
+    site-packages.
     """
     if sys.flags.no_site:
         _site()
-    version = "python{}.{}".format(*sys.version_info[:2])
-    task_root = posix.environ.get(b"LAMBDA_TASK_ROOT", b"").decode()
-    first = [task_root, _cwd(), f"/opt/python/lib/{version}/site-packages", "/opt/python"]
-    runtime_dir = posix.environ.get(b"LAMBDA_RUNTIME_DIR", b"").decode()
-    if runtime_dir:
-        first.append(runtime_dir)
+    environ = posix.environ
+    own_path = b"PYTHONPATH" in environ
+    task_root, runtime_dir = (environ.get(name, b"").decode() for name in (b"LAMBDA_TASK_ROOT", b"LAMBDA_RUNTIME_DIR"))
+    site_packages = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    layers = [] if own_path else [f"{LAYERS}/{site_packages}", LAYERS]
+    first = [task_root, _cwd(), *layers, "" if own_path else f"{sys.prefix}/{site_packages}", runtime_dir]
     path = [entry for entry in first if entry and _is_dir(entry)]
     path += [entry for entry in sys.path if entry and entry != place]
-    if place:
-        path.append(place)
     sys.path[:] = dict.fromkeys(path)
+    for folder in (task_root, *layers):
+        if any(name.endswith(_STARTUP_FILES) for name in _names(folder)):
+            import site
+
+            site.addsitedir(folder)
+    if place and place not in sys.path:
+        sys.path.append(place)
+    if runtime_dir and not own_path:
+        environ[b"PYTHONPATH"] = runtime_dir.encode()
+        posix.putenv(b"PYTHONPATH", runtime_dir)
 
 
 def _site() -> None:
@@ -70,19 +80,23 @@ def _plain_site_packages() -> "list[str] | None":
     ):
         return None
     folder = f"{prefix}/{library}/site-packages"
-    if _customized(folder, ".pth"):
+    if _customized(folder) or any(name.endswith(_STARTUP_FILES) for name in _names(folder)):
         return None
     sys.prefix = sys.exec_prefix = prefix
     return [folder]
 
 
-def _customized(folder: str, suffix: str = "/") -> bool:
-    """Whether folder holds code that `site` would run; files that end so count as such."""
+def _customized(folder: str) -> bool:
+    """Whether the folder holds sitecustomize or usercustomize, which `site` would run."""
+    return any(name.startswith(("sitecustomize", "usercustomize")) for name in _names(folder))
+
+
+def _names(folder: str) -> "list[str]":
+    """What lies in the folder; nothing where there is no such folder."""
     try:
-        names = posix.listdir(folder)
+        return posix.listdir(folder)
     except OSError:
-        return False
-    return any(name.startswith(("sitecustomize", "usercustomize")) or name.endswith(suffix) for name in names)
+        return []
 
 
 def _environment(root: str) -> "str | None":

@@ -9,7 +9,7 @@ import logging
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from samovar.wire import WireError, parse_address
+from samovar.wire import WireError, merge, parse_address
 
 
 class Urllib3Transport:
@@ -47,13 +47,14 @@ class Urllib3Transport:
             again = body is None and self._answered and aborted
             self._answered = False
             if not again:
-                raise WireError(str(exc)) from None
+                unknown = "" if body is None else "; it is not known whether it was taken"
+                raise WireError(f"{exc}{unknown}") from None
             return self._request(method, path, headers, body)
         except HTTPError as exc:
             raise WireError(str(exc)) from None
         self._answered = True
-        decoded = {
-            name.lower(): value.encode("latin-1").decode("utf-8", "surrogateescape")
-            for name, value in response.headers.items()
-        }
+        decoded = merge(
+            (name.lower(), value.encode("latin-1").decode("utf-8", "surrogateescape"))
+            for name, value in response.headers.iteritems()
+        )
         return response.status, decoded, response.data

@@ -9,16 +9,17 @@ from _socket import (
     AF_INET,
     AF_INET6,
     IPPROTO_TCP,
+    MSG_DONTWAIT,
+    MSG_PEEK,
     MSG_WAITALL,
-    SO_ERROR,
     SOCK_STREAM,
-    SOL_SOCKET,
     TCP_NODELAY,
     socket,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from mmap import mmap
 
     Body = bytes | bytearray | memoryview | mmap
@@ -30,7 +31,12 @@ _HEAD_LIMIT = 1 << 21  # bytes; a client context and a W3C baggage are a few KB
 
 _MAPPED = 1 << 21  # bytes from which on a body lies in a mapping of its own: freed, it leaves no hole in the heap
 
+_LISTS = ("connection", "content-length", "transfer-encoding")
+_WITHOUT_BODY = (101, 204, 304)  # whatever their headers say
+_LF, _CR = 10, 13
+
 _names: "dict[str, str]" = {}  # header names as the server writes them -> lower case
+_statuses: "dict[str, tuple[int, bool]]" = {}  # status lines as the server writes them -> status, whether HTTP/1.0
 
 
 class WireError(Exception):
@@ -50,22 +56,59 @@ def parse_address(address: str) -> "tuple[str, int]":
 
 
 def parse_head(head: str) -> "tuple[int, dict[str, str]]":
-    """Status and headers (names in lower case) of an answer's head, given without its final empty line."""
-    lines = head.split("\r\n")
-    status = lines[0]
-    if not status.startswith("HTTP/1.") or not status[9:12].isdecimal() or status[8:9] != " ":
-        raise WireError(f"not HTTP: {status[:80]!r}")
+    """Status and headers (names in lower case) of an answer's head, given without its final empty line. Lines may end
+    in LF alone.
+
+    An HTTP/1.0 answer that does not keep its connection has `connection: close`.
+    """
+    lines = head.split("\n")  # one character: split in half the time, and strip takes the CR
+    first = lines[0]
+    status, old = _statuses.get(first) or _parse_status(first)
     del lines[0]
     headers = {}
     known = _names
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon:
-            raise WireError(f"not a header: {line[:80]!r}")
+            raise WireError(f"not a header: {line.rstrip()[:80]!r}")
         if name not in known and len(known) < 64:
             known[name] = name.lower()
-        headers[known.get(name) or name.lower()] = value.strip(" \t")
-    return int(status[9:12]), headers
+        headers[known.get(name) or name.lower()] = value.strip(" \t\r")
+    if len(headers) != len(lines):
+        fields = [line.partition(":") for line in lines]
+        headers = merge((name.lower(), value.strip(" \t\r")) for name, _, value in fields)
+    if old and "keep-alive" not in _tokens(headers.get("connection", "")):
+        headers["connection"] = "close"
+    return status, headers
+
+
+def _parse_status(line: str) -> "tuple[int, bool]":
+    version, _, rest = line.partition(" ")
+    digits, _, _ = rest.strip().partition(" ")
+    if version[:7] != "HTTP/1." or not (digits.isascii() and digits.isdecimal() and len(digits) == 3):
+        raise WireError(f"not HTTP: {line.rstrip()[:80]!r}")
+    parsed = int(digits), version == "HTTP/1.0"
+    if len(_statuses) < 16:
+        _statuses[line] = parsed
+    return parsed
+
+
+def merge(fields: "Iterable[tuple[str, str]]") -> "dict[str, str]":
+    """The headers of fields among which a name may stand twice. As for the official client the first one counts, and
+    the last Content-Type; what HTTP defines as a list is joined.
+    """
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        if name in _LISTS and name in headers:
+            headers[name] += f", {value}"
+        elif name not in headers or name == "content-type":
+            headers[name] = value
+    return headers
+
+
+def _tokens(value: str) -> "set[str]":
+    """The members of a header that is a list."""
+    return {token.strip() for token in value.lower().split(",")}
 
 
 def parse_length(headers: "dict[str, str]") -> "int | None":
@@ -74,12 +117,14 @@ def parse_length(headers: "dict[str, str]") -> "int | None":
     """
     encoding = headers.get("transfer-encoding")
     if encoding is not None:
-        if encoding.lower() != "chunked":
+        if _tokens(encoding) != {"chunked"}:
             raise WireError(f"unknown Transfer-Encoding {encoding[:80]!r}")
         return None
     length = headers.get("content-length")
     if length is None:
         return -1
+    if "," in length and len(same := _tokens(length)) == 1:
+        (length,) = same
     if not (length.isascii() and length.isdecimal()):
         raise WireError(f"bad Content-Length {length[:80]!r}")
     return int(length)
@@ -92,19 +137,29 @@ def _map(length: int) -> "mmap":
     return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate)
 
 
-def _refused(sock: socket) -> bool:
-    """Whether the server closed its socket before it had read all of what was sent.
-
-    Only then is there a reset: on data that reaches a closed socket, or on a close with data unread. After the server's
-    end of stream it is EPIPE and may come a moment after that end has been read, which it follows.
+def _head_end(data: bytearray, since: int, upto: int) -> "tuple[int, int]":
+    """Where the last line of a head ends, and where what follows begins; negative where the head goes on. since: where
+    to look from.
     """
-    from time import sleep
+    lf = data.find(b"\n\n", since, upto)
+    crlf = data.find(b"\n\r\n", since, upto if lf < 0 else lf)
+    return (lf, lf + 2) if crlf < 0 else (crlf, crlf + 3)
 
-    for _ in range(20):
-        if sock.getsockopt(SOL_SOCKET, SO_ERROR):
-            return True
-        sleep(0.001)
-    return False
+
+def _is_over(sock: socket) -> bool:
+    """Whether a kept connection is not to be used again: the server has closed it, or has sent what was not asked for.
+    It costs 1 µs.
+    """
+    try:
+        sock.recv(1, MSG_PEEK | MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+_SIZE, _END, _TRAILER = range(3)  # the lines of a chunked body
 
 
 class Chunks:
@@ -115,45 +170,45 @@ class Chunks:
     def __init__(self) -> None:
         self.body = bytearray()
         self.rest = bytearray()
-        self._left = -1  # bytes of the chunk still to come with its CRLF; -1 at a size line, -2 in the trailers
+        self._left = 0  # bytes of the chunk still to come
+        self._line = _SIZE  # what the line is that follows them
 
     def feed(self, data: "bytes | bytearray | memoryview") -> bool:
         self.rest += data
         rest = self.rest
         at = 0
         while True:
-            if self._left >= 0:
+            if self._left:
                 take = min(self._left, len(rest) - at)
-                content = min(take, max(self._left - 2, 0))
-                self.body += memoryview(rest)[at : at + content]
-                ending = rest[at + content : at + take]
-                if ending and not b"\r\n".endswith(ending) and not b"\r\n".startswith(ending):
-                    raise WireError(f"a chunk does not end where its size says: {bytes(ending)!r}")
+                self.body += memoryview(rest)[at : at + take]
                 at += take
                 self._left -= take
-                if self._left:
-                    break
-                self._left = -1
-            end = rest.find(b"\r\n", at)
+            if self._line == _END and len(rest) > at and rest[at] not in (_CR, _LF):
+                raise WireError(f"a chunk does not end where its size says: {bytes(rest[at : at + 2])!r}")
+            end = rest.find(b"\n", at)
             if end < 0:
                 if len(rest) - at > 4096:
                     raise WireError(f"no chunk size: {bytes(rest[at : at + 80])!r}")
                 break
-            line = bytes(rest[at:end])
-            at = end + 2
-            if self._left == -2:
+            line = bytes(rest[at:end]).rstrip(b"\r")
+            at = end + 1
+            if self._line == _END:
+                if line:
+                    raise WireError(f"a chunk does not end where its size says: {line[:2]!r}")
+                self._line = _SIZE
+            elif self._line == _TRAILER:
                 if not line:
                     del self.rest[:at]
                     return True
-                continue
-            digits = line.partition(b";")[0].strip()
-            try:
-                if digits[:1] in b"+-" or b"_" in digits:
-                    raise ValueError
-                size = int(digits, 16)
-            except ValueError:
-                raise WireError(f"bad chunk size {line[:80]!r}") from None
-            self._left = size + 2 if size else -2
+            else:
+                digits = line.partition(b";")[0].strip()
+                try:
+                    if digits[:1] in b"+-" or b"_" in digits:
+                        raise ValueError
+                    self._left = int(digits, 16)
+                except ValueError:
+                    raise WireError(f"bad chunk size {line[:80]!r}") from None
+                self._line = _END if self._left else _TRAILER
         del self.rest[:at]
         return False
 
@@ -178,7 +233,14 @@ class Connection:
 
     def send_only(self, method: str, path: str, headers: str) -> None:
         """Send a request whose answer nobody reads."""
-        self._send(self._sock or self._connect(), self._head(method, path, headers, None), None)
+        sock = self._sock
+        if sock is None or _is_over(sock):
+            sock = self._connect()
+        try:
+            self._send(sock, self._head(method, path, headers, None), None)
+        except OSError as exc:
+            self.close()
+            raise WireError(str(exc)) from None
 
     def _head(self, method: str, path: str, headers: str, body: "bytes | None") -> bytes:
         length = "" if body is None else f"Content-Length: {len(body)}\r\n"
@@ -186,33 +248,45 @@ class Connection:
         return head.encode("utf-8", "surrogateescape")
 
     def _exchange(self, head: bytes, body: "bytes | None") -> "Answer":
-        sock = self._sock or self._connect()
-        unread = False  # whether the server cannot have read this request whole
-        got = 0
+        sock = self._sock
+        if sock is None or (body is not None and _is_over(sock)):  # a GET can be asked again
+            sock = self._connect()
+        sent = False
         failure = "the connection was closed without an answer"
         try:
-            unread = True
             self._send(sock, head, body)
-            unread = False
+            sent = True
             got = sock.recv_into(self._buffer)
         except OSError as exc:
             failure = str(exc)
-            unread = unread or isinstance(exc, (BrokenPipeError, ConnectionResetError))
-        if not got:
-            # Closed between requests: asked again, once. A POST only where it cannot have been taken.
-            again = not self._fresh and (body is None or unread or _refused(sock))
+            got = 0 if sent or body is None else self._early(sock)
+        except BaseException:  # from a signal's handler: the answer must not meet the next request
             self.close()
-            if not again:
-                raise WireError(failure)
-            return self._exchange(head, body)
+            raise
+        if not got:
+            self.close()
+            # Asked again, once. What has not been sent whole cannot have been taken.
+            if not self._fresh and (body is None or not sent):
+                return self._exchange(head, body)
+            raise WireError(failure if body is None or not sent else f"{failure}; it is not known whether it was taken")
         try:
-            return self._answer(sock, got)
+            answer = self._answer(sock, got)
         except OSError as exc:
             self.close()
             raise WireError(f"truncated answer: {exc}") from None
-        except WireError:
+        except BaseException:
             self.close()
             raise
+        if not sent:
+            self.close()
+        return answer
+
+    def _early(self, sock: socket) -> int:
+        """Reads the answer of a server that did not wait for the end of the request: how many bytes there are."""
+        try:
+            return sock.recv_into(self._buffer, 0, MSG_DONTWAIT)
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Closes the socket; the next request opens another."""
@@ -250,7 +324,41 @@ class Connection:
             sock.sendall(memoryview(body)[sent - len(head) :])
 
     def _answer(self, sock: socket, got: int) -> "Answer":
-        end = self._buffer.find(b"\r\n\r\n", 0, got)
+        while True:
+            end = self._buffer.find(b"\r\n\r\n", 0, got)
+            start = end + 4
+            if end < 0 or self._buffer[self._buffer.find(b"\n", 0, end) - 1] != _CR:  # the first line ends in LF alone
+                end, start, got = self._whole_head(sock, got)
+            view = memoryview(self._buffer)
+            status, headers = parse_head(str(view[:end], "utf-8", "surrogateescape"))
+            if status >= 200 or status == 101:
+                break
+            got -= start  # "100 Continue" and its kind: the answer follows
+            self._buffer[:got] = view[start : start + got]
+            got = got or sock.recv_into(self._buffer)
+            if not got:
+                raise WireError(f"truncated answer: the connection was closed after status {status}")
+        self._fresh = False
+        body: Body
+        length = 0 if status in _WITHOUT_BODY else parse_length(headers)
+        over = status == 101
+        if length is None:
+            body, over = self._chunked(sock, view[start:got])
+        elif length < 0:
+            body = self._until_closed(sock, view[start:got])
+            over = True
+        elif got - start >= length:
+            body = view[start : start + length]
+            over = over or got - start > length  # more than was announced: whatever it is, it is no answer
+        else:
+            body = self._rest(sock, start, got, length)
+        if over or ("connection" in headers and "close" in _tokens(headers["connection"])):
+            self.close()
+        return status, headers, body
+
+    def _whole_head(self, sock: socket, got: int) -> "tuple[int, int, int]":
+        """Reads until the head is there: where it ends, where what follows begins, and how many bytes have come."""
+        end, start = _head_end(self._buffer, 0, got)
         while end < 0:
             if self._buffer[:7] != b"HTTP/1."[:got] and got >= 7:
                 raise WireError(f"not HTTP: {bytes(self._buffer[:80])!r}")
@@ -263,27 +371,9 @@ class Connection:
                 raise WireError(
                     f"truncated answer: the connection was closed after {bytes(self._buffer[: min(got, 80)])!r}"
                 )
-            end = self._buffer.find(b"\r\n\r\n", max(got - 3, 0), got + more)
+            end, start = _head_end(self._buffer, max(got - 2, 0), got + more)
             got += more
-        view = memoryview(self._buffer)
-        body: Body
-        status, headers = parse_head(str(view[:end], "utf-8", "surrogateescape"))
-        self._fresh = False
-        start = end + 4
-        length = parse_length(headers)
-        if length is None:
-            body = self._chunked(sock, view[start:got])
-        elif length < 0:
-            body = self._until_closed(sock, view[start:got])
-        elif got - start > length:
-            raise WireError(f"{got - start - length} bytes more than Content-Length {length}")
-        elif got - start == length:
-            body = view[start:got]
-        else:
-            body = self._rest(sock, start, got, length)
-        if length == -1 or headers.get("connection", "").lower() == "close":
-            self.close()
-        return status, headers, body
+        return end, start, got
 
     def _rest(self, sock: socket, start: int, got: int, length: int) -> "Body":
         body: bytearray | memoryview | mmap
@@ -301,7 +391,8 @@ class Connection:
                 have += more
         return body
 
-    def _chunked(self, sock: socket, data: memoryview) -> bytearray:
+    def _chunked(self, sock: socket, data: memoryview) -> "tuple[bytearray, bool]":
+        """The body, and whether more than it has come."""
         chunks = Chunks()
         done = chunks.feed(data)
         while not done:
@@ -309,9 +400,7 @@ class Connection:
             if not more:
                 raise WireError(f"truncated answer: {len(chunks.body)} bytes came and no last chunk")
             done = chunks.feed(more)
-        if chunks.rest:
-            raise WireError(f"{len(chunks.rest)} bytes after the last chunk")
-        return chunks.body
+        return chunks.body, bool(chunks.rest)
 
     def _until_closed(self, sock: socket, data: memoryview) -> bytes:
         parts = [bytes(data)]

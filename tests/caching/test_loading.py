@@ -1,6 +1,7 @@
 """One load at a time for a key, in threads and in tasks; and no wait that would never end."""
 
 import asyncio
+import contextlib
 import gc
 import random
 import sys
@@ -558,3 +559,80 @@ def test_threads_at_once_lose_no_update(seed):
         entry = entry.newer
     assert sorted(ring) == sorted(store._entries)
     assert len(ring) <= 24
+
+
+def test_a_load_that_a_delete_overtook_does_not_end_the_one_after_it():
+    store = TTLCache(ttl=60)
+    begun, go_on = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
+
+    def loader(i):
+        begun[i].set()
+        assert go_on[i].wait(TIMEOUT)
+        return i
+
+    threads = []
+    for i in range(2):
+        threads.append(threading.Thread(target=store.get_or_load, args=("k", lambda i=i: loader(i)), daemon=True))
+        threads[i].start()
+        assert begun[i].wait(TIMEOUT)
+        if i == 0:
+            store.delete("k")
+    for i in range(2):
+        go_on[i].set()
+        threads[i].join(TIMEOUT)
+    assert store.get("k") == 1
+
+
+def test_a_caller_is_one_miss_however_often_it_has_to_look():
+    store = TTLCache(ttl=60)
+    begun, give_up = threading.Event(), threading.Event()
+
+    def exits():
+        begun.set()
+        assert give_up.wait(TIMEOUT)
+        sys.exit()  # the load is given up: who waits has to load
+
+    def first():
+        with contextlib.suppress(SystemExit):
+            store.get_or_load("k", exits)
+
+    threading.Thread(target=first, daemon=True).start()
+    assert begun.wait(TIMEOUT)
+    second = threading.Thread(target=lambda: store.get_or_load("k", lambda: 2), daemon=True)
+    second.start()
+    until(lambda: store.stats().misses == 2)  # the second has come, and waits
+    give_up.set()
+    second.join(TIMEOUT)
+    assert store.get("k") == 2
+    assert store.stats().misses == 2
+
+
+def test_a_task_is_one_miss_however_often_it_has_to_look():
+    store = TTLCache(ttl=60)
+
+    async def never():
+        await asyncio.Event().wait()
+
+    async def loads():
+        return 2
+
+    async def main():
+        first = asyncio.create_task(store.get_or_load_async("k", never))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(store.get_or_load_async("k", loads))
+        await asyncio.sleep(0)
+        assert store.stats().misses == 2
+        first.cancel()
+        assert await second == 2
+        assert store.stats().misses == 2
+
+    asyncio.run(asyncio.wait_for(main(), TIMEOUT))
+
+
+def test_an_awaitable_that_cannot_be_closed_is_refused_as_a_coroutine_is():
+    class Awaitable:
+        def __await__(self):
+            yield
+
+    with pytest.raises(TypeError, match="gave an awaitable: use get_or_load_async"):
+        TTLCache(ttl=60).get_or_load("k", Awaitable)

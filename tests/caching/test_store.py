@@ -409,3 +409,27 @@ print(*sorted(set(sys.modules) - before))
     ours = {"samovar", "samovar.cache", "samovar.caching.decorator", "samovar.caching.store"}
     assert first == ours
     assert second - ours <= {"samovar.caching.flight", "_contextvars"}
+
+
+def test_no_single_caller_pays_for_all_that_has_expired(clocks):
+    store = clocks.cache(100)
+    values = [Value() for _ in range(50)]
+    for i, value in enumerate(values):
+        store.set(i, value, ttl=1)
+    held = [weakref.ref(value) for value in values]
+    del value, values
+    clocks.run(1)
+    left = [50]
+    while left[-1]:
+        store.get("nothing")
+        left.append(sum(ref() is not None for ref in held))
+        assert 1 < left[-2] - left[-1] < 10
+
+
+def test_a_touched_value_is_kept_as_one_that_was_hit(clocks):
+    store = clocks.cache(2)
+    store.set("a", 1, ttl=60)
+    store.set("b", 1, ttl=60)
+    store.touch("a")
+    store.set("c", 1, ttl=60)
+    assert list(store) == ["a", "c"]

@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import gc
 import json
 import math
 import mmap
@@ -307,3 +308,152 @@ def test_a_mapping_is_read_as_bytes_are() -> None:
             mapped = mmap.mmap(-1, len(content))
             mapped[:] = content
             assert codec.loads(mapped) == json.loads(content)
+
+
+LEAST = -(10**19 - 1)  # 19 digits are the fewest that orjson rounds
+
+
+@pytest.mark.parametrize("offset", range(36))  # 36: what both strides of the search divide
+def test_the_shortest_number_that_needs_care_is_found_at_every_offset(offset: int) -> None:
+    with_orjson(True)
+    assert codec.loads(b"[" + b" " * (5000 + offset) + b"%d]" % LEAST) == [LEAST]
+
+
+@pytest.mark.parametrize("between", [b",", b',"",', b",1.5,"])
+def test_a_long_number_behind_a_long_fraction_is_found(between: bytes) -> None:
+    with_orjson(True)
+    document = b"[0.%b%b%d]" % (b"1" * 25, between, LEAST)
+    assert codec.loads(document)[-1] == LEAST
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_long_number_is_found_on_either_side_of_a_string(place: int) -> None:
+    """The strings hold no digits, so that nothing but the number itself can tell of it."""
+    with_orjson(True)
+    numbers = [LEAST if i == place else 1 for i in range(4)]
+    document = b'["%b",%d,"%b",%d,"z",%d,"z",%d]' % (b"x" * 70_000, numbers[0], b"y" * 140_000, *numbers[1:])
+    assert codec.loads(document)[1::2] == numbers
+
+
+@pytest.mark.parametrize("before", range(20))
+def test_a_long_number_across_two_pieces_is_exact(before: int) -> None:
+    with_orjson(True)
+    text = b"x" * (2 * 65536 - before - 4)
+    assert codec.loads(b'["%b",%d]' % (text, LEAST)) == [text.decode(), LEAST]
+
+
+@pytest.mark.parametrize("data", [b"[1]\x0c", b"[1]\x0b", b"1\xc2\xa0", b"[1]\xe2\x80\xa8", b"\xe3\x80\x801"])
+def test_only_jsons_own_white_space_may_surround_a_value(data: bytes) -> None:
+    slow, fast = both_loads(data)
+    assert slow == fast
+    assert slow[0] is json.JSONDecodeError
+
+
+@pytest.mark.parametrize("collects", [False, True])
+@pytest.mark.parametrize("size", [100, 100_000, 3_000_000])
+def test_the_collector_is_left_as_it_was(collects: bool, size: int) -> None:
+    with_orjson(True)
+    (gc.enable if collects else gc.disable)()
+    try:
+        codec.loads(b"[" + b"1," * (size // 2) + b"1]")
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
+
+
+def test_a_value_whose_encoding_was_interrupted_can_be_encoded_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "_own_kinds", len(codec._tuples()) + len(codec._dicts()))  # as if this file had none
+    row = {"a": decimal.Decimal(1)}
+
+    def interrupt(frame: Any, event: str, argument: object) -> None:  # as a signal's handler does at any call
+        if frame.f_code is codec._refuse.__code__:
+            raise KeyboardInterrupt
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            codec.dumps([row])
+    finally:
+        sys.settrace(before)
+    assert codec.dumps([row]) == b'[{"a":1}]'
+
+
+def test_an_orjson_that_is_not_there_is_asked_for_once() -> None:
+    program = """
+import builtins
+from samovar import codec
+
+asked = []
+real = builtins.__import__
+
+def noting(name, *args, **kwargs):
+    if name == "orjson":
+        asked.append(name)
+        raise ImportError(name)
+    return real(name, *args, **kwargs)
+
+builtins.__import__ = noting
+for _ in range(3):
+    codec.dumps(codec.loads(b'["' + b'x' * 2000000 + b'"]'))
+    codec.settle()
+print(len(asked))
+"""
+    assert run(program) == "1"
+
+
+@dataclasses.dataclass
+class Hidden:
+    shown: int
+    _hidden: int
+
+
+@pytest.mark.parametrize(
+    ("value", "document"),
+    [
+        (Hidden(1, 2), b'{"shown":1,"_hidden":2}'),
+        (
+            datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone(datetime.timedelta(hours=1, seconds=30))),
+            b'"2026-01-02T00:00:00+01:00:30"',
+        ),
+        ([decimal.Decimal(1), math.inf, -math.inf, {"a": -math.inf}], b'[1,Infinity,-Infinity,{"a":-Infinity}]'),
+        ([decimal.Decimal(1), True, False, None], b"[1,true,false,null]"),
+        ({True: 1, False: 2, None: 3, 1.5: decimal.Decimal(4)}, b'{"true":1,"false":2,"null":3,"1.5":4}'),
+        ([[decimal.Decimal(1)]] * 2, b"[[1],[1]]"),
+        ([Point(1, ())] * 2, b'[{"x":1,"y":[]},{"x":1,"y":[]}]'),
+    ],
+)
+def test_what_only_the_exact_encoder_writes_well(value: Any, document: bytes) -> None:
+    assert both_dumps(value) == (document, document)
+
+
+@pytest.mark.parametrize(
+    ("document", "fast"),
+    [
+        (b'{"a":1}', True),
+        (b"0.1234567890123456789012345", True),  # of a fraction both read the same
+        (b"[%b,0.1234567890123456789012345]" % (b"1," * 4000)[:-1], True),
+        (b'["%b"]' % (b"d" * 30), True),  # the letter that stands for a digit in the search
+        (b"1234567890123456789", False),
+        (b'["%b"]' % (b"x" * 100_000), True),
+        (b"[%b1]" % (b"1," * 50_000), True),
+        (
+            b"[%b1]" % (b'"a line of some length, as texts have them, of words and of blanks between them",' * 3_000),
+            False,
+        ),
+    ],
+)
+def test_which_engine_reads_what(monkeypatch: pytest.MonkeyPatch, document: bytes, fast: bool) -> None:
+    with_orjson(True)
+    read: list[Any] = []
+    monkeypatch.setattr(codec, "_orjson_loads", lambda data: read.append(orjson.loads(data)) or read[-1])
+    assert codec.loads(document) == json.loads(document)
+    assert bool(read) is fast
+
+
+def test_orjson_writes_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_orjson(True)
+    monkeypatch.setattr(codec, "_orjson_dumps", lambda value, default, option: b"by orjson, null")
+    for value in ({"a": 1}, [None, 1.5, "", {"a": (True, -1e300)}], None):
+        assert codec.dumps(value) == b"by orjson, null"
+    assert codec.dumps([None, float("inf")]) == b"[null,Infinity]"  # what it writes as null, too

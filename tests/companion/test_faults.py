@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samovar.fault import Fault
 
 from samovar.companion import Companion, adapter, supervisor
 from samovar.companion.process import Gone, Process
-from samovar.fault import Fault
 from tests.companion.conftest import PRELUDE, Clock, Start, alive, context
 
 PID = "while True: ask(); answer(os.getpid())"
@@ -571,3 +571,68 @@ def _until_gone(pid: int) -> None:
     """A grandchild's end is collected by another process: it is waited for here."""
     while alive(pid):
         pass
+
+
+# --- what a program finds, and how it ends
+
+
+def test_the_program_dies_of_signals_that_python_ignores() -> None:
+    answer = r'echo "{\"proc_req_id\": 0, \"data\": \"$value\"}"'
+    source = (
+        f"read line; while read name value; do [ $name != SigIgn: ] || {answer}; done < /proc/self/status; read line"
+    )
+    with Companion(["/bin/sh", "-c", source]) as companion:
+        ignored = int(companion.call(None, context()), 16)
+    assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
+
+
+def test_a_folder_and_a_plain_file_on_path_are_no_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("folder", "plain", "right"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "folder" / "program").mkdir()
+    (tmp_path / "plain" / "program").write_text("no program")
+    program = tmp_path / "right" / "program"
+    program.write_text("""#!/bin/sh\nread line; echo '{"proc_req_id": 0, "data": "right"}'; read line\n""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / name) for name in ("folder", "plain", "right")))
+    with Companion(["program"]) as companion:
+        assert companion.call(None, context()) == "right"
+
+
+def test_a_function_that_ignores_sigchld_can_end_its_companion(start: Start, logged: list[str]) -> None:
+    companion = start(OBEY)
+    pid = companion.call("", context())
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        failure(lambda: companion.call("os._exit(3)", context()))
+        assert companion.call("", context()) != pid
+        companion.close()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_program_that_closes_its_output_on_its_way_out_has_exited(start: Start, clock: Clock) -> None:
+    companion = start(OBEY)
+    clock.stop()  # as much time as it takes
+    caught = failure(lambda: companion.call("os.close(1); time.sleep(0.1); os._exit(3)", context()))
+    assert "exited with code 3" in caught.message
+
+
+def test_what_came_behind_an_answer_is_shown_also_when_the_program_has_ended(
+    start: Start, logged: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    companion = start("ask()\nanswer(os.getpid(), b'\\nleft over')\nos._exit(0)")
+    _until_gone(companion.call(None))
+    companion.call(None)
+    log = capfd.readouterr().out
+    assert "wrote to standard output after answer 0, before it was asked: 'left over'" in log
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(200, "'{}'. "), (201, "'{}'… (201 bytes). "), (5000, "… (5,000 bytes). ")]
+)
+def test_200_bytes_are_shown_of_what_is_no_answer(start: Start, size: int, shown: str) -> None:
+    companion = start(f"ask()\nwrite(b'x' * {size})\nask()")
+    caught = failure(lambda: companion.call(None))
+    assert shown.format("x" * 200) in caught.message
+    assert "x" * 201 not in caught.message

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samovar.fault import Fault
 
 from samovar import codec
 from samovar.companion import Companion, process, supervisor
-from samovar.fault import Fault
 from tests.companion.conftest import PRELUDE, Start, context
+from tests.contract.harness import OURS, Event, Run, execute
 
 ECHO_LINE = """
 while True:
@@ -285,3 +286,11 @@ while True: answer([os.environ["SAMOVAR_TEST"], os.environ["PYTHONPATH"].split("
 """
     )
     assert companion.call(None) == ["é", "/first", "serve", None]
+
+
+def test_an_event_on_several_lines_reaches_the_program_on_one() -> None:
+    """Under the runtime, which reads events into a buffer of its own."""
+    program = {"main.py": f"{PRELUDE}while True: answer(ask())\n"}
+    events = (Event(b'{\n"a":\r\n1}'), Event(b'"\xe2\x80\xa8"'))
+    _, *handled = execute(Run(program, events, handler="exec:python3 -S main.py"), OURS)
+    assert [outcome.value for outcome in handled] == [{"a": 1}, "\u2028"]

@@ -79,8 +79,7 @@ def official_image(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Cal
 def os_image(client: Any, bundle: Path) -> str:
     """The Dockerfile's second target, on the stand-in for AWS's OS-only base."""
     folder = bundle.parent / "context"
-    ignored = shutil.ignore_patterns(".git", ".venv*", "build", "__pycache__")
-    shutil.copytree(engine.ROOT, folder, ignore=ignored)
+    engine.copy_checkout(folder)
     (folder / "build").mkdir()
     shutil.copy(bundle.parent / "layer.zip", folder / "build")
     arguments = {"BASE_IMAGE": engine.BASES["3.11"][0], "OS_IMAGE": engine.OS_ONLY}

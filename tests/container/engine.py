@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,9 +21,7 @@ import urllib3
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASK = Path(__file__).resolve().parent / "task"
-GET_ENGINE = (
-    "../shared/tools/docker-engine starts one where there is Debian and root; elsewhere start Docker or set DOCKER_HOST"
-)
+GET_ENGINE = "tools/docker-engine starts one where there is Debian and root; elsewhere start Docker or set DOCKER_HOST"
 OS_ONLY = "samovar-base/provided:debian12"
 # Python version -> base image, and the interpreter's full path where it is not the image's python3.
 BASES = {
@@ -51,7 +50,7 @@ def connect() -> Any:
         try:
             client.images.get(image)
         except docker.errors.ImageNotFound:
-            raise NoEngine(f"the base image {image} is missing: ../shared/tools/docker-engine {image}") from None
+            raise NoEngine(f"the base image {image} is missing: tools/docker-engine {image}") from None
     return client
 
 
@@ -91,6 +90,27 @@ def official_image(client: Any, version: str, folder: Path) -> str:
     (folder / "requirements.txt").write_text(pinned("awslambdaric", "simplejson", "snapshot-restore-py"))
     arguments = {"BASE_IMAGE": BASES[version][0], "VERSION": version}
     return build(client, folder, f"samovar-test/aws:{version}", buildargs=arguments)
+
+
+# What tests/contract imports, and what pyproject.toml's settings for pytest need.
+CONTRACT_PACKAGES = (
+    *("awslambdaric", "simplejson", "snapshot-restore-py", "urllib3", "orjson"),
+    *("pytest", "iniconfig", "packaging", "pluggy", "pygments", "pytest-timeout", "hypothesis", "sortedcontainers"),
+)
+
+
+def contract_image(client: Any, version: str, folder: Path) -> str:
+    """An image with this checkout and what tests/contract needs, on the base with Python `version`."""
+    (folder / "requirements.txt").write_text(pinned(*CONTRACT_PACKAGES))
+    (folder / "Dockerfile").write_bytes((TASK.parent / "contract" / "Dockerfile").read_bytes())
+    copy_checkout(folder / "checkout")
+    arguments = {"BASE_IMAGE": BASES[version][0], "VERSION": version}
+    return build(client, folder, f"samovar-test/contract:{version}", buildargs=arguments)
+
+
+def copy_checkout(target: Path) -> None:
+    """Copies this checkout without what was built in it."""
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "__pycache__", ".*_cache"))
 
 
 def layer(version: str, target: Path, **variables: str) -> Path:

@@ -397,7 +397,9 @@ SOLOS = [
         differs="request-id-refused",
         ours=lambda outcomes: (
             outcomes[-1].exit == 1
-            and outcomes[-1].stderr.startswith(b"samovar: GET /2018-06-01/runtime/invocation/next: the request id ''")
+            and outcomes[-1].stderr.startswith(
+                b"samovar: GET /2018-06-01/runtime/invocation/next: the answer has no request id"
+            )
         ),
     ),
     Solo(

@@ -324,7 +324,8 @@ SOLOS = [
         "error-for-want-of-descriptors",
         Run(
             app("""
-        import os, resource
+        import os, resource, traceback
+        traceback.format_stack()  # imports more when first used, from Python 3.13 on: the official client would exit
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         held = []
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.contract.harness import OFFICIAL, Outcome, Outcomes, Run, execute
+from tests.contract.harness import Outcome, Outcomes, Run, execute
 
 _WORKERS = 4  # processes of a pair wait for each other and for disks: a few more than the two cores
 
@@ -30,7 +30,7 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
             params = getattr(getattr(item, "callspec", None), "params", {})
             run, runtime = params.get("run"), params.get("runtime")
             if isinstance(run, Run) and isinstance(runtime, str):
-                start(run, OFFICIAL)
+                start(run, run.oracle)
                 start(run, runtime)
         yield lambda run, runtime: start(run, runtime).result()
         pool.shutdown(cancel_futures=True)

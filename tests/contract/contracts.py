@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from tests.contract import cases_context, cases_errors, cases_events, cases_init, cases_logging, cases_results
+from tests.contract import (
+    cases_context,
+    cases_errors,
+    cases_events,
+    cases_init,
+    cases_logging,
+    cases_process,
+    cases_results,
+    cases_wire,
+)
 from tests.contract.harness import Outcome, Run
 
-MODULES = (cases_results, cases_events, cases_context, cases_errors, cases_logging, cases_init)
+MODULES = (
+    cases_results,
+    cases_events,
+    cases_context,
+    cases_errors,
+    cases_logging,
+    cases_init,
+    cases_process,
+    cases_wire,
+)
 
 
 class Contract(NamedTuple):

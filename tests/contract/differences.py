@@ -1,6 +1,6 @@
 """Every way in which Samovar is seen to differ from the official client, and why. A case names one or must be the same.
 
-The README's compatibility table has a row for each: a test looks for the title there.
+The README's compatibility table has these rows and no others: a test compares the two.
 """
 
 from __future__ import annotations
@@ -62,6 +62,19 @@ DIFFERENCES = {
         "A result over 6,291,556 bytes is reported and the environment lives on",
         "The official client raises at the API's 413 and exits, which costs a new INIT",
     ),
+    "refused": Difference(
+        "A result or an error that the Runtime API refuses (4xx) is logged, and the environment lives on",
+        "The platform knows what became of the invocation. The official client exits, which costs a new INIT",
+    ),
+    "server-error": Difference(
+        "At a 5xx the environment ends with one line on stderr",
+        'Both exit with 1, as the Runtime API\'s guide asks ("Runtime should exit promptly"); '
+        "the official client shows a traceback",
+    ),
+    "lost-answer": Difference(
+        "A result whose connection is lost before the answer is logged, and the environment lives on",
+        "It is not known whether it was taken, so neither client posts it again. The official client exits",
+    ),
     "missing-content-type": Difference(
         "An event without a content type is handled",
         "As JSON; one with an empty content type as bytes. The official client crashes (SIGSEGV)",
@@ -107,6 +120,10 @@ DIFFERENCES = {
         "When it leaves the handler, its failure is logged and it exits with 1. With the official client it answers in "
         "its parent's place, and both read the events of one connection",
     ),
+    "request-id-quoted": Difference(
+        "A request id goes percent-encoded into the path",
+        "The official client puts it there as it is: one with a slash is another path, at a space it exits",
+    ),
     # in words only
     "request-id-refused": Difference(
         "The message for an answer to `/next` without a usable request id",
@@ -125,5 +142,13 @@ DIFFERENCES = {
         "`sys.stdout` and `sys.stderr` are Python's own streams, unbuffered",
         "`write` returns the count and leaving `with sys.stdout` closes it, as everywhere; "
         "the official client wraps them",
+    ),
+    "marshaller-replaced": Difference(
+        "`LambdaRuntimeClient.marshaller` cannot be replaced",
+        "It belongs to the official client's class, which Samovar does not use: assigning to it changes nothing",
+    ),
+    "preview-warning": Difference(
+        "The preview warning of Python 3.15 is not logged",
+        "It speaks of a managed runtime",
     ),
 }

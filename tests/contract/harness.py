@@ -26,6 +26,9 @@ from samovar.local.testing.scripted_api import NEXT, Answer, Request, ScriptedRu
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OFFICIAL, OURS, OURS_URLLIB3 = "awslambdaric", "samovar", "samovar-urllib3"
+MANAGED = "awslambdaric-managed"
+"""awslambdaric as a managed runtime starts it, not by `python -m`: where the interpreter around the handler counts."""
+RUNTIME_DIR = CHECKOUT / "tests" / "contract" / "managed"
 
 _DEADLINE = 300.0  # seconds for one process with all its events: a hang ends the test, nothing waits for it otherwise
 
@@ -66,6 +69,8 @@ class Run:
     """Start another process for the events that are left when one ends; for batches of unrelated events."""
     answers: tuple[tuple[str, Answer], ...] = ()
     """Answers to other calls, by call."""
+    oracle: str = OFFICIAL
+    """The runtime whose outcomes are the right ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +277,8 @@ def command(runtime: str, handler: str) -> list[str]:
     """How a runtime is started; the handler as the managed runtime hands it over."""
     if runtime == OFFICIAL:
         return [sys.executable, "-m", "awslambdaric", handler]
+    if runtime == MANAGED:
+        return [sys.executable, str(RUNTIME_DIR / "bootstrap.py")]
     return [str(CHECKOUT / "bootstrap")]
 
 

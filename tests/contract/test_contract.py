@@ -6,7 +6,7 @@ import pytest
 
 from tests.contract.contracts import CONTRACTS, Contract, pair
 from tests.contract.differences import DIFFERENCES
-from tests.contract.harness import OFFICIAL, OURS, OURS_URLLIB3, Outcomes, Run
+from tests.contract.harness import OURS, OURS_URLLIB3, Outcomes, Run
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,7 +29,7 @@ def test_every_case_has_an_id_of_its_own() -> None:
 
 
 def test_same_as_the_official_client(outcomes: Outcomes, contract: Contract, run: Run, runtime: str) -> None:
-    theirs, ours = pair(contract, outcomes(run, OFFICIAL), outcomes(run, runtime))
+    theirs, ours = pair(contract, outcomes(run, run.oracle), outcomes(run, runtime))
     seen_theirs, seen_ours = [outcome.seen for outcome in theirs], [outcome.seen for outcome in ours]
     if contract.differs is None:
         assert seen_ours == seen_theirs

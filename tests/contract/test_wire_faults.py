@@ -160,13 +160,39 @@ def test_unusable_answer_to_next_ends_the_process(runtime: str, answer: Answer, 
 
 
 @pytest.mark.parametrize(
-    "request_id",
-    ["a/b", "..", ".", "a b", "a%2Fb", "a?b", "a#b", "é", "", "a\x00b", "a\tb", "/", "../../../2018-06-01/x"],
+    ("request_id", "segment"),
+    [
+        ("a.b", "a.b"),
+        ("a_b~", "a_b~"),
+        ("a/b", "a%2Fb"),
+        ("..", "%2E%2E"),
+        (".", "%2E"),
+        ("a b", "a%20b"),
+        ("a%2Fb", "a%252Fb"),
+        ("a?b", "a%3Fb"),
+        ("a#b", "a%23b"),
+        ("\u00c3\u00a9", "%C3%A9"),  # é: headers are bytes, given here decoded as Latin-1
+        ("\u00e9", "%E9"),
+        ("a\tb", "a%09b"),
+        ("../../../2018-06-01/x", "..%2F..%2F..%2F2018-06-01%2Fx"),
+    ],
 )
-def test_unsafe_request_id_is_refused(runtime: str, request_id: str) -> None:
-    outcomes = execute(Run(ECHO, (invocation(b"1", request_id),)), runtime)
-    assert "request id" in died_at_next(outcomes)
-    assert responses(outcomes) == []
+@pytest.mark.parametrize(
+    ("call", "body"), [("response", "return context.aws_request_id"), ("error", "raise ValueError(event)")]
+)
+def test_any_request_id_is_served(runtime: str, request_id: str, segment: str, call: str, body: str) -> None:
+    source = app(f"def handler(event, context):\n    {body}\n")
+    outcomes = execute(Run(source, (invocation(b"1", request_id), *events(1))), runtime)
+    (request,) = outcomes[1].requests
+    assert request.path == f"/2018-06-01/runtime/invocation/{segment}/{call}"
+    if call == "response":
+        assert outcomes[1].value == request_id.encode("latin-1").decode("utf-8", "surrogateescape")
+    assert len(outcomes) == 3
+
+
+def test_no_request_id_ends_the_process(runtime: str) -> None:
+    outcomes = execute(Run(ECHO, (invocation(b"1", ""),)), runtime)
+    assert "the answer has no request id" in died_at_next(outcomes)
 
 
 def test_request_id_cannot_add_a_header(runtime: str) -> None:
@@ -180,7 +206,8 @@ def test_request_id_cannot_add_a_header(runtime: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "what"),
     [
-        (Answer(b'{"errorMessage":"no"}', 500), 'status 500 where 202 was expected: b\'{"errorMessage":"no"}\''),
+        (Answer(b'{"errorMessage":"no"}', 403), 'status 403 where 202 was expected: b\'{"errorMessage":"no"}\''),
+        (Answer(b"", 301), "status 301 where 202 was expected"),
         (Answer(b"", 403), "status 403 where 202 was expected"),
         (Answer(b"", 400), "status 400 where 202 was expected"),
         (Answer(b'{"status":"OK"}', 202, cut=-3), "truncated"),
@@ -201,6 +228,52 @@ def test_refused_answer_is_logged_and_not_repeated(
     if runtime == OURS or what.startswith("status"):
         assert what in first.stdout.decode()
     assert second.exit is None
+
+
+@pytest.mark.parametrize("status", [500, 503])
+@pytest.mark.parametrize(("call", "body"), [(RESPONSE, "return event"), (ERROR, "raise ValueError(event)")])
+def test_a_server_error_ends_the_process(runtime: str, call: str, body: str, status: int) -> None:
+    """The guide to the Runtime API: "Container error. Non-recoverable state. Runtime should exit promptly."."""
+    source = app(f"""
+        import samovar
+        samovar.on_shutdown(lambda: print("the hook has run"))
+
+        def handler(event, context):
+            {body}
+    """)
+    refused = Answer(b'{"errorMessage":"broken"}', status)
+    _, ended = execute(Run(source, events(2), answers=((call, refused),)), runtime)
+    assert [request.call for request in ended.requests if "/extension/" not in request.path] == [call]
+    assert ended.exit == 1
+    assert ended.stderr.decode() == (
+        f"samovar: {call.replace('ID', 'id-0')}: status {status} where 202 was expected: "
+        'b\'{"errorMessage":"broken"}\'\n'
+    )
+    assert b"the hook has run" in ended.stdout
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+def test_any_success_takes_a_result(runtime: str, status: int) -> None:
+    answers = ((RESPONSE, Answer(status=status)),) * 2
+    outcomes = execute(Run(ECHO, events(2), answers=answers), runtime)
+    assert responses(outcomes) == expected(2)
+    assert outcomes[-1].stdout == outcomes[-1].stderr == b""
+
+
+def test_a_result_whose_answer_is_lost_is_not_repeated_and_the_log_says_so(runtime: str) -> None:
+    outcomes = execute(Run(ECHO, events(2), answers=((RESPONSE, Answer(raw=b"")),)), runtime)
+    assert responses(outcomes) == expected(2)
+    said = outcomes[1].stdout.decode()
+    assert re.search(r"\[ERROR\]\t\S+\tid-0\tThe result of this invocation was not acknowledged: ", said)
+    assert said.endswith("; it is not known whether it was taken\n")
+
+
+def test_registration_without_an_identifier_is_named(runtime: str) -> None:
+    source = app("import samovar\nsamovar.on_shutdown(print)\ndef handler(event, context):\n    return event\n")
+    register = "POST /2020-01-01/extension/register"
+    (init,) = execute(Run(source, answers=((register, Answer(b"{}")),)), runtime)
+    assert init.exit == 1
+    assert dict(init.posts[-1].body[1])["errorMessage"] == f"{register}: the answer has no Lambda-Extension-Identifier"
 
 
 def test_result_called_too_large_is_reported_as_that(runtime: str) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from samovar.fault import Fault, Report
 
 from samovar import handler
-from samovar.fault import Fault, Report
 
 
 @pytest.fixture

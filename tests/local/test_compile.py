@@ -51,20 +51,59 @@ def _compiled_at_import(task: Path) -> list[str]:
     return [str(Path(name).relative_to(task)) for name in compiled]
 
 
-def test_counts_and_leaves_what_is_up_to_date(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_counts_and_leaves_what_is_up_to_date(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compile", str(folder)]) == 0
-    assert capsys.readouterr().out.startswith("4 compiled, 0 up to date: ")
+    assert capfd.readouterr().out.startswith("4 compiled, 0 up to date: ")
     assert not list(folder.glob(".hidden/**/*.pyc"))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.pyc")}
     assert len(before) == 4
 
     assert cli.main(["compile", str(folder)]) == 0
-    assert capsys.readouterr().out.startswith("0 compiled, 4 up to date: ")
+    assert capfd.readouterr().out.startswith("0 compiled, 4 up to date: ")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.pyc")} == before
 
     (folder / "app.py").write_text("def handler(event, context):\n    return 43\n")
     assert cli.main(["compile", str(folder)]) == 0
-    assert capsys.readouterr().out.startswith("1 compiled, 3 up to date: ")
+    assert capfd.readouterr().out.startswith("1 compiled, 3 up to date: ")
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_settings_of_the_interpreter_do_not_show(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], by_name: bool
+) -> None:
+    (folder / "sets.py").write_text("def f(x):\n    assert x\n    return x in {'a', 'b', 'c', 'd', 'e', 'f'}\n")
+    (folder / "warns.py").write_text("def f(x):\n    return x is 'a'\n")
+    command = ["compile", str(folder), *(["--python", sys.executable] if by_name else [])]
+
+    def compiled() -> dict[str, bytes]:
+        found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.pyc")}
+        for path in found:
+            (folder / path).unlink()
+        return found
+
+    assert cli.main(command) == 0
+    plain = compiled()
+    assert len(plain) == 6
+    settings = {
+        "PYTHONOPTIMIZE": "2",
+        "PYTHONNODEBUGRANGES": "1",
+        "PYTHONPYCACHEPREFIX": str(tmp_path / "elsewhere"),
+        "PYTHONHASHSEED": "7",
+        "PYTHONWARNINGS": "error",
+        "SOURCE_DATE_EPOCH": "1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    done = subprocess.run([sys.executable, "-m", "samovar.local.cli", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert compiled() == plain
+    assert not list((tmp_path / "elsewhere").rglob("task/**/*.pyc"))
+
+
+def test_the_lock_of_an_editor_is_no_source(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / ".#app.py").symlink_to("somebody@host.1:2")
+    assert cli.main(["compile", str(folder)]) == 0
+    assert capfd.readouterr().out.startswith("4 compiled, 0 up to date: ")
 
 
 def test_bytecode_survives_a_zip_that_changes_times(folder: Path, tmp_path: Path) -> None:
@@ -106,21 +145,21 @@ def test_tracebacks_show_where_the_file_will_be(folder: Path) -> None:
     assert str(folder).encode() not in cached.read_bytes()
 
 
-def test_syntax_errors_are_named_by_file_and_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_syntax_errors_are_named_by_file_and_line(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (folder / "broken.py").write_text("value = 1\ndef handler(:\n")
     (folder / "binary.py").write_bytes(b"value = '\xff'\n")
     assert cli.main(["compile", str(folder)]) == 1
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert f"{folder / 'broken.py'}:2: SyntaxError: invalid syntax\n" in err
     assert f"{folder / 'binary.py'}" in err
     assert out.startswith("4 compiled, 0 up to date, 2 failed: ")
 
 
-def test_what_is_no_deployment_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_deployment_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compile", str(tmp_path / "nowhere")]) == 2
-    assert "is not a folder" in capsys.readouterr().err
+    assert "is not a folder" in capfd.readouterr().err
     assert cli.main(["compile", str(tmp_path)]) == 2
-    assert f"no .py file in {tmp_path}" in capsys.readouterr().err
+    assert f"no .py file in {tmp_path}" in capfd.readouterr().err
 
 
 def _another_python() -> str | None:

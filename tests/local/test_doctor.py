@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,6 +72,14 @@ def test_bytecode_that_will_be_missing_on_lambda(task: Path, capsys: pytest.Capt
     assert "Bytecode: every module's is there, and stays valid in a zip." in out
 
 
+def test_bytecode_is_looked_for_where_lambda_looks(task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli.main(["compile", str(task)]) == 0
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "elsewhere"))
+    command = [sys.executable, "-m", "samovar.local.cli", "doctor", "app.handler", "--task-root", str(task)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Bytecode: every module's is there, and stays valid in a zip." in out
+
+
 def test_the_states_of_bytecode(task: Path) -> None:
     import py_compile
 
@@ -118,6 +127,14 @@ def test_failures_are_shown(
     for text in says:
         assert text in err
     assert "samovar/handler.py" not in err
+
+
+def test_main_is_a_script_as_under_bootstrap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "app.py").write_text(
+        "import __main__, sys\nassert open(__main__.__file__).read()\nassert sys.argv == [__main__.__file__]\n"
+        "def handler(e, c): ...\n"
+    )
+    assert _doctor(tmp_path, "app.handler", capsys)[0] == 0
 
 
 def test_what_a_function_writes_does_not_disturb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

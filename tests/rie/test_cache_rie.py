@@ -127,7 +127,10 @@ def test_a_refresh_that_fails_leaves_the_old_value_and_a_line_in_the_log(environ
 def test_what_must_be_warmed_fails_init(environment, settings):
     settings.path.unlink()
     with environment("thresholds.handler", env=settings.env) as rie:
-        assert "FileNotFoundError" in rie.invoke({"amount": 1}).body.decode()
+        failed = rie.invoke({"amount": 1}).json()
+        assert failed["errorType"] == "FileNotFoundError"
+        assert failed["requestId"] == ""  # no invocation had begun
+        assert [init.ok for init in rie.log().inits] == [False]
 
 
 def test_metrics_on_standard_output(environment, settings):

@@ -71,15 +71,16 @@ def test_every_process_is_gone_afterwards_also_after_an_exception() -> None:
         lone = rie.invoke({"spawn": ["sh", "-c", "sleep 600 & wait"]}).json()
         rie.invoke({"exit": 1})  # the spawned shell and its child are orphans now
         child = rie.invoke({"spawn": ["sh", "-c", "trap '' TERM; sleep 600 & wait"]}).json()
-        found = [lone, child, rie.pid, rie._process.pid]
-        _until(lambda: len(rie._left()) == 6, "the emulator, the runtime, two shells and what each of them started")
+        found = [lone, child, rie.pid, rie._emulator]
+        started = "the emulator, the runtime, two shells and what each of them started"
+        _until(lambda: len(module._descendants(rie._process.pid)) == 6, started)
         assert all(_alive(pid) for pid in found)
         return found
 
     with RIE(BOOTSTRAP, env=ENV) as rie:
         pids = leave_behind(rie)
     assert not any(_alive(pid) for pid in pids)
-    assert rie._left() == []
+    assert not _alive(rie._process.pid)
 
     def fail(rie: RIE) -> None:
         pids[:] = leave_behind(rie)
@@ -88,14 +89,59 @@ def test_every_process_is_gone_afterwards_also_after_an_exception() -> None:
     with pytest.raises(ZeroDivisionError), RIE(BOOTSTRAP, env=ENV) as rie:
         fail(rie)
     assert not any(_alive(pid) for pid in pids)
-    assert rie._left() == []
+    assert not _alive(rie._process.pid)
 
 
-def test_a_stopped_runtime_does_not_hold_up_the_end() -> None:
+@pytest.mark.parametrize("ends", ["with the block", "by itself"])
+def test_a_daemon_with_a_session_and_an_environment_of_its_own_is_gone_afterwards(tmp_path: Path, ends: str) -> None:
+    file = tmp_path / "pid"
+    daemon = f"trap '' TERM HUP; echo $$ >{file}.new; mv {file}.new {file}; sleep 600 & wait"
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        rie.invoke({"spawn": ["sh", "-c", 'env -i setsid sh -c "$1" >/dev/null 2>&1 & exit', "-", daemon]})
+        _until(file.exists, "the daemon starts")
+        pid = int(file.read_text())
+        _until(lambda: len(module._descendants(pid)) == 1, "it has a child")
+        (child,) = module._descendants(pid)
+        assert Path(f"/proc/{pid}/environ").read_bytes() == b""
+        rie.invoke({"exit": 1})
+        assert _alive(pid)
+        assert _alive(child)
+        if ends == "by itself":
+            os.kill(rie._emulator, signal.SIGKILL)
+            rie._process.wait()
+            assert not _alive(pid)
+    assert not _alive(pid)
+    assert not _alive(child)
+
+
+def test_an_emulator_that_does_not_end_is_killed() -> None:
     with RIE(BOOTSTRAP, env=ENV) as rie:
         pid = rie.invoke({}).json()["pid"]
-        os.kill(pid, signal.SIGSTOP)
+        os.kill(rie._emulator, signal.SIGSTOP)
+    assert not _alive(rie._emulator)
     assert not _alive(pid)
+
+
+def test_the_function_has_the_environment_that_was_given(tmp_path: Path) -> None:
+    given = {"PATH": PATH, "LC_ALL": "", "LC_CTYPE": "C", "LANG": "C", "NAME": "é=b\nc", "SAMOVAR_EMPTY": ""}
+    show = tmp_path / "show"
+    show.write_text(f"#!/bin/sh\ncat /proc/self/environ >{tmp_path}/environ\n")
+    show.chmod(0o755)
+    with RIE([str(show)], env=given) as rie:
+        rie.invoke({})
+        seen = dict(item.split("=", 1) for item in (tmp_path / "environ").read_text().split("\0") if item)
+    assert {name: seen.get(name) for name in given} == given
+    assert not [name for name in seen if name.startswith(("SAMOVAR_RIE", "PYTHON")) and name not in os.environ]
+
+
+def test_a_stopped_runtime_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulator is stopped with it, or would have killed it before anything else can."""
+    monkeypatch.setattr(module, "_STOP_LIMIT", 0.1)
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        pids = [rie._process.pid, rie.invoke({}).json()["pid"]]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+    assert not any(_alive(pid) for pid in pids)
 
 
 def test_the_log_stays_readable_and_an_invocation_afterwards_is_refused() -> None:
@@ -130,7 +176,7 @@ def test_another_port_is_taken_when_one_is_in_use(monkeypatch: pytest.MonkeyPatc
 def test_an_emulator_that_dies_shows_its_last_output() -> None:
     with RIE(BOOTSTRAP, env=ENV) as rie:
         rie.invoke({})
-        rie._process.kill()
+        os.kill(rie._emulator, signal.SIGKILL)
         rie._process.wait()
         with pytest.raises(RIEError, match=r"(?s)is not running \(exit status -9\).*INVOKE RTDONE"):
             rie.invoke({})

@@ -17,7 +17,7 @@ from samovar.errors import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 _GIVE_UP = 4  # failures in a row; lambda_proc's number

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
+from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 
 _CHECKED_HASH = 0b11  # PEP 552: the flags of a .pyc that holds its source's hash and is held against it when loaded
@@ -33,10 +33,13 @@ def run(options: argparse.Namespace) -> int:
     if not options.folder.is_dir():
         print(f"samovar compile: {options.folder} is not a folder", file=sys.stderr)
         return 2
-    if options.python is None:
-        return main(options.folder)
+    # Variables of this interpreter (assertions, positions, PYTHONPYCACHEPREFIX) are not those of the function's. The
+    # order of a frozen set's members depends on the seed: with a fixed one the same sources make the same bytes.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment |= {"PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
+    command = [options.python or sys.executable, __file__, options.folder]
     try:
-        return subprocess.run([options.python, "-I", __file__, options.folder], check=False).returncode
+        return subprocess.run(command, env=environment, check=False).returncode
     except OSError as exc:
         print(f"samovar compile: cannot run {options.python}: {exc.strerror}", file=sys.stderr)
         return 2
@@ -55,7 +58,7 @@ def main(folder: Path) -> int:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 mode = py_compile.PycInvalidationMode.CHECKED_HASH
-                py_compile.compile(str(source), dfile=place, doraise=True, invalidation_mode=mode)
+                py_compile.compile(str(source), str(cached(source)), place, doraise=True, invalidation_mode=mode)
         except py_compile.PyCompileError as exc:
             failed += 1
             _say_failed(source, exc.exc_value)
@@ -73,10 +76,15 @@ def main(folder: Path) -> int:
     return 1 if failed else 0
 
 
+def cached(source: Path) -> Path:
+    """Where an interpreter of the running version looks for the source's bytecode in Lambda, whatever is set here."""
+    return source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+
+
 def up_to_date(source: Path) -> bool:
     """Whether the source has bytecode for the running interpreter that is valid by its hash."""
     try:
-        with Path(cache_from_source(str(source))).open("rb") as file:
+        with cached(source).open("rb") as file:
             head = file.read(16)
         return head == MAGIC_NUMBER + _CHECKED_HASH.to_bytes(4, "little") + source_hash(source.read_bytes())
     except OSError:
@@ -87,7 +95,7 @@ def _sources(folder: Path) -> Iterator[Path]:
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.startswith("."))
         for name in sorted(files):
-            if name.endswith(".py"):
+            if name.endswith(".py") and not name.startswith("."):  # .#app.py is the lock of an editor
                 yield Path(where, name)
 
 

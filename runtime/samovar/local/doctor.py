@@ -17,9 +17,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
+from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 from typing import Any
+
+from samovar.local.compile import cached
 
 RUNS = 3  # the fastest is shown: what disturbs an import only makes it longer
 _PATIENCE = 120  # seconds; Lambda gives INIT 10 before it starts anew
@@ -33,7 +35,8 @@ _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 _PROBE = """
 import sys
 place, report, name = sys.argv[1:]
-sys.argv[1:] = [name]
+__file__ = f"{place}/samovar/bootstrap.py"
+sys.argv[:] = [__file__]
 sys.path[0] = place
 import posix
 from time import perf_counter
@@ -140,7 +143,8 @@ def examine(handler: str, root: Path, *, lazy: bool = False) -> Examined:
     """Imports the handler in a fresh interpreter. lazy: with SAMOVAR_LAZY_IMPORTS=all. Raises Failed."""
     place = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "LAMBDA_TASK_ROOT": str(root), "_HANDLER": handler}
-    environment.pop("SAMOVAR_LAZY_IMPORTS", None)
+    for name in ("SAMOVAR_LAZY_IMPORTS", "PYTHONPYCACHEPREFIX"):  # the second moves bytecode on this machine only
+        environment.pop(name, None)
     if lazy:
         environment["SAMOVAR_LAZY_IMPORTS"] = "all"
     with tempfile.TemporaryDirectory(prefix="samovar-doctor-") as folder:
@@ -204,7 +208,7 @@ def bytecode_state(source: Path, root: Path) -> str:
     """
     try:
         content = source.read_bytes()
-        with Path(cache_from_source(str(source))).open("rb") as file:
+        with cached(source).open("rb") as file:
             head = file.read(16)
     except OSError:
         return "missing"

@@ -16,14 +16,12 @@ import os
 import platform
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,9 +34,9 @@ import urllib3
 PACKAGE = "aws-sam-cli==1.170.0"
 PACKAGE_SHA256 = "24ebaf5ecba38dc1758089968cb89ab61e124b84e92a344fc7a2771a47f4d0bf"
 _ARCHITECTURE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
-_TAG = "SAMOVAR_RIE_ENVIRONMENT"  # set in every process of one environment, whatever session or parent it moves to
+_REAPER = Path(__file__).with_name("reaper.py")
 _START_LIMIT = 30.0  # seconds; far beyond what the RIE needs to listen
-_STOP_LIMIT = 3.0  # seconds; Lambda's SHUTDOWN phase is at most 2
+_STOP_LIMIT = 3  # seconds; Lambda's SHUTDOWN phase is at most 2
 _KILL_LIMIT = 30.0  # seconds; far beyond what the kernel needs to end a process
 
 
@@ -222,7 +220,7 @@ class RIE:
     `env` is added to this process's, `cwd` is where the command starts, `timeout` the function's in seconds (the RIE's
     own default is 300) and `memory` its configured size in MB, which the RIE reports but does not enforce.
     The runtime is started by the first invocation. Leaving the block ends every process that was started in the
-    environment: the emulator with SIGTERM (the runtime's SHUTDOWN), whatever is left then with SIGKILL.
+    environment, daemons too: the emulator with SIGTERM (the runtime's SHUTDOWN), whatever is left then with SIGKILL.
     """
 
     def __init__(
@@ -238,14 +236,14 @@ class RIE:
             raise RIEError(f"the command is a list of a program and its arguments, not {command!r}")
         self.command = list(command)
         self.cwd = cwd
-        self._tag = f"{_TAG}={uuid.uuid4()}"
-        self._env = {**os.environ, **(env or {}), _TAG: self._tag.partition("=")[2]}
+        self._env = {**os.environ, **(env or {})}
         if timeout is not None:
             self._env["AWS_LAMBDA_FUNCTION_TIMEOUT"] = str(timeout)
         if memory is not None:
             self._env["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] = str(memory)
         self.url = ""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None  # the reaper; it ends as the emulator below it does
+        self._emulator = 0  # process id
         # Files in place of pipes: nothing has to read along, and what was written before an answer is there with it.
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
         self._written = ("", "")
@@ -281,18 +279,25 @@ class RIE:
         ports = _free_ports(2)
         addresses = [f"127.0.0.1:{port}" for port in ports]
         options = ["--runtime-interface-emulator-address", addresses[0], "--runtime-api-address", addresses[1]]
-        self._process = subprocess.Popen(
-            [binary, *options, *self.command],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env=self._env,
-            cwd=self.cwd,
-            start_new_session=True,
-        )
+        told, tell = os.pipe()
+        with open(told, "rb") as emulator:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", _REAPER, str(tell), str(_STOP_LIMIT), binary, *options, *self.command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    env=self._env,
+                    cwd=self.cwd,
+                    pass_fds=[tell],
+                    start_new_session=True,
+                )
+            finally:
+                os.close(tell)
+            self._emulator = int(emulator.read() or 0)
         self.url = f"http://{addresses[0]}/2015-03-31/functions/function/invocations"
         deadline = time.monotonic() + _START_LIMIT
-        while not _listening(self._process.pid).issuperset(ports):
+        while not _listening(self._emulator).issuperset(ports):
             if self._process.poll() is not None:
                 if "address already in use" in _read(stderr):
                     return False
@@ -344,20 +349,16 @@ class RIE:
     @property
     def pid(self) -> int | None:
         """The runtime's process id; None before the first invocation and after the runtime has ended."""
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
             return None
-        pids = [pid for pid, parent in _parents().items() if parent == self._process.pid and _running(pid)]
+        pids = [pid for pid, parent in _parents().items() if parent == self._emulator and _running(pid)]
         # External extensions are children of the emulator too, named by their path.
         return next((pid for pid in pids if "/opt/extensions/" not in _proc(pid, "cmdline").split("\0")[0]), None)
 
     @property
     def pids(self) -> list[int]:
         """The runtime's process id and its descendants' (companions, say); empty before the first invocation."""
-        parents = _parents()
-        found = [pid] if (pid := self.pid) else []
-        for known in found:  # grows while it is read
-            found += [pid for pid, parent in parents.items() if parent == known and _running(pid)]
-        return found
+        return [pid, *_descendants(pid)] if (pid := self.pid) else []
 
     def rss(self, pid: int | None = None) -> int:
         """Bytes of resident memory of the runtime (or of process `pid`), from /proc. RIEError when it does not run."""
@@ -369,30 +370,15 @@ class RIE:
     def stop(self) -> None:
         """Ends every process of the environment and waits until they are gone. What was logged stays readable."""
         self._http.clear()
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_STOP_LIMIT)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        deadline = time.monotonic() + _KILL_LIMIT
-        while (left := self._left()) and time.monotonic() < deadline:
-            for pid in left:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            time.sleep(0.002)
-        if self._files:
-            self._written, files, self._files = self._outputs(), self._files, None
-            for file in files:
-                file.close()
-
-    def _left(self) -> list[int]:
-        """Processes of this environment that still run, also those that moved to a session of their own."""
-        tag = self._tag
-        return [pid for pid in _parents() if tag in _proc(pid, "environ").split("\0") and _running(pid)]
+        try:
+            if self._process is not None and self._process.poll() is None:
+                self._process.terminate()
+                self._process.wait(_STOP_LIMIT + _KILL_LIMIT)
+        finally:
+            if self._files:
+                self._written, files, self._files = self._outputs(), self._files, None
+                for file in files:
+                    file.close()
 
 
 # --- /proc
@@ -413,6 +399,14 @@ def _parents() -> dict[int, int]:
         if name.isdecimal() and (stat := _proc(int(name), "stat")):
             parents[int(name)] = int(stat.rpartition(")")[2].split()[1])  # the command before it may hold anything
     return parents
+
+
+def _descendants(pid: int) -> list[int]:
+    """The running processes below a process."""
+    parents, found = _parents(), [pid]
+    for known in found:  # grows while it is read
+        found += [pid for pid, parent in parents.items() if parent == known and _running(pid)]
+    return found[1:]
 
 
 def _running(pid: int) -> bool:

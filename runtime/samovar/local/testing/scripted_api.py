@@ -75,7 +75,9 @@ class Answer:
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     raw: bytes | None = None
-    """Send exactly these bytes in place of an HTTP answer."""
+    """Send exactly these bytes in place of an HTTP answer, then close the connection."""
+    keep: bool = False
+    """Do not close it after `raw`."""
     chunk: int = 0
     """Bytes a chunk with Transfer-Encoding: chunked; 0 sends Content-Length."""
     piece: int = 0
@@ -376,4 +378,4 @@ class ScriptedRuntimeApi:
             self.sent.append(time.perf_counter_ns())
         for start in range(0, len(wire), answer.piece or len(wire) or 1):
             connection.sock.sendall(wire[start : start + answer.piece] if answer.piece else wire)
-        return not answer.close and answer.cut is None and answer.raw is None
+        return not answer.close and answer.cut is None and (answer.raw is None or answer.keep)
