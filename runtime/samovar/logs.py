@@ -179,7 +179,7 @@ def _json(record: "dict[str, Any]") -> str:
 
 
 def settle() -> None:
-    """Keep the settings and the sink as they are when INIT begins, whatever the function does to the environment later."""
+    """Keep the log's settings and the sink as they are when INIT begins, whatever the function does later."""
     global _settings
     _settings = is_json(), level_name()
     sink()

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from samovar import codec, codec_large
+from samovar import codec
+from samovar.codec import large
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_pieces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec_large, "_PIECE", 60)
+        patch.setattr(large, "_PIECE", 60)
         codec._import_orjson()
         yield
         codec._orjson_loads = codec._orjson_dumps = None
@@ -24,7 +25,7 @@ def _small_pieces() -> Iterator[None]:
 
 
 def in_pieces(data: bytes) -> Any:
-    return large.loads(data, orjson.loads)
+    return large.loads(data, orjson.loads, codec.loads)
 
 
 def said(value: object) -> str:
@@ -98,13 +99,13 @@ def test_shapes_that_are_read_in_pieces(document: bytes) -> None:
 
 
 def test_lists_whose_objects_hold_lists_of_such_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec_large, "_PIECE", 400)
+    monkeypatch.setattr(large, "_PIECE", 400)
     document = listed(b'{"id":%%d,"of":%b}' % listed(b'{"id":%d}', 4), 100)
     assert in_pieces(document) == json.loads(document)
 
 
 def test_a_huge_document_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec_large, "_PIECE", 65_000)
+    monkeypatch.setattr(large, "_PIECE", 65_000)
     monkeypatch.setattr(codec, "_orjson_loads", lambda data: orjson.loads(data) if len(data) < 70_000 else 1 / 0)
     document = b'{"body":"%b","Records":[%b]}' % (b"x" * (1 << 21), b",".join([b'{"id":1,"of":[2]}'] * 100_000))
     mapping = mmap.mmap(-1, len(document))

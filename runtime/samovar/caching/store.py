@@ -118,7 +118,7 @@ class TTLCache:
     maxsize   entries at most; by default 64 for each MB of AWS_LAMBDA_FUNCTION_MEMORY_SIZE
     ttl       seconds an entry lives that is stored without its own; by default it never ends
     maxbytes  at most so much by `sizeof(value)`; a value larger than all of it is not kept
-    tier      a second tier, shared by environments (samovar.caching.redis_tier), that get_or_load reads through and writes to
+    tier      a second tier, shared by environments (RedisTier), that get_or_load reads through and writes to
     name      what tells this cache's keys from others in the tier, and names it in the log
     clocks    wall time and a monotonic clock, both in seconds, for tests that move them
 

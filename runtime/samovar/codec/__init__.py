@@ -88,7 +88,7 @@ def loads(data: "Document") -> "Any":
             from samovar.codec import large
 
             try:
-                return _uncollected(large.loads, data, _orjson_loads)
+                return _uncollected(large.loads, data, _orjson_loads, loads)
             except (ValueError, RecursionError):
                 pass
         if not (size >= 19 and _long_number(data)):

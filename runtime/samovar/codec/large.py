@@ -8,8 +8,6 @@ where a value may stand, and each piece is read as JSON by itself. Imported at t
 
 from posix import urandom
 
-from samovar import codec
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +20,10 @@ _PIECE = 65_000  # bytes
 _TRIES = 8
 
 
-def loads(data: "Source", parse: "Callable[[bytes], Any]") -> "Any":
+def loads(data: "Source", parse: "Callable[[bytes], Any]", load: "Callable[[bytes], Any]") -> "Any":
     """The value of a JSON document, as `codec.loads` gives it.
 
-    parse: a strict parser, for strings. Raises ValueError or RecursionError where the document is not one for this
+    parse: a strict parser, for strings. load: `codec.loads`, for the other pieces and what is left. Raises ValueError or RecursionError where the document is not one for this
     way, or is no JSON.
     """
     secret = urandom(16).hex()
@@ -33,7 +31,7 @@ def loads(data: "Source", parse: "Callable[[bytes], Any]") -> "Any":
     rest: list[bytes] = []
     at = 0
     while len(data) - at > _PIECE:
-        hole = _items(data, at) or _string(data, at, parse)
+        hole = _items(data, at, load) or _string(data, at, parse)
         if hole is None:
             raise ValueError("neither long strings nor a long list of objects")
         name = f"{secret}{len(holes)}"
@@ -41,7 +39,7 @@ def loads(data: "Source", parse: "Callable[[bytes], Any]") -> "Any":
         at = hole[1]
         holes[name] = hole[2]
     rest.append(data[at:])
-    root = [codec.loads(b"".join(rest))]
+    root = [load(b"".join(rest))]
     _fill(root, holes)
     if holes:
         raise ValueError("a key, or under a key that came twice")
@@ -68,7 +66,7 @@ def _string(data: "Source", at: int, parse: "Callable[[bytes], Any]") -> "Hole |
         return start, end + 1, str(content, "utf-8")
 
 
-def _items(data: "Source", at: int) -> "Hole | None":
+def _items(data: "Source", at: int, load: "Callable[[bytes], Any]") -> "Hole | None":
     """Objects of a list that begins in the piece at `at`; more are left at the list's end."""
     start = at
     for _ in range(_TRIES):
@@ -84,7 +82,7 @@ def _items(data: "Source", at: int) -> "Hole | None":
         done = start
         while (end := _end_of_item(data, done, joint)) > 0:
             try:
-                items += codec.loads(b"[%b]" % data[done:end])
+                items += load(b"[%b]" % data[done:end])
             except ValueError:
                 break
             done = end + over

@@ -1,4 +1,4 @@
-"""`exec:./program arguments`: a companion process is the function; event and response are the JSON documents themselves.
+"""`exec:./program arguments`: a companion process is the function; event and response are JSON documents.
 
 Knows the companion. Knows neither the Runtime API nor the loop.
 """
