@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 LAYERS = "/opt/python"
-_STARTUP_FILES = (".pth", ".start")  # .start: Python 3.15, PEP 829
 
 
 def arrange(place: str = "") -> None:
@@ -34,7 +33,7 @@ def arrange(place: str = "") -> None:
     path += [entry for entry in sys.path if entry and entry != place]
     sys.path[:] = dict.fromkeys(path)
     for folder in (task_root, *layers):
-        if any(name.endswith(_STARTUP_FILES) for name in _names(folder)):
+        if _started_by(_names(folder)):  # 7 µs for ten files
             import site
 
             site.addsitedir(folder)
@@ -71,7 +70,7 @@ def _plain_site_packages() -> "list[str] | None":
     home = environ.get(b"HOME", b"").decode()
     if (
         prefix is None
-        or any(_customized(path) for path in environ.get(b"PYTHONPATH", b"").decode().split(":") if path)
+        or any(_customized(_names(path)) for path in environ.get(b"PYTHONPATH", b"").decode().split(":") if path)
         or sys.prefix == "/usr"
         or sys.platlibdir != "lib"
         or _exists(f"{binaries}/pyvenv.cfg")
@@ -80,15 +79,21 @@ def _plain_site_packages() -> "list[str] | None":
     ):
         return None
     folder = f"{prefix}/{library}/site-packages"
-    if _customized(folder) or any(name.endswith(_STARTUP_FILES) for name in _names(folder)):
+    names = _names(folder)
+    if _customized(names) or _started_by(names):
         return None
     sys.prefix = sys.exec_prefix = prefix
     return [folder]
 
 
-def _customized(folder: str) -> bool:
-    """Whether the folder holds sitecustomize or usercustomize, which `site` would run."""
-    return any(name.startswith(("sitecustomize", "usercustomize")) for name in _names(folder))
+def _customized(names: "list[str]") -> bool:
+    """Whether one of a folder's files is sitecustomize or usercustomize, which `site` imports."""
+    return any(name.startswith(("sitecustomize", "usercustomize")) for name in names)
+
+
+def _started_by(names: "list[str]") -> bool:
+    """Whether one of a folder's files is what `site` runs in a site folder: .pth, or Python 3.15's .start (PEP 829)."""
+    return any(name.endswith((".pth", ".start")) for name in names)
 
 
 def _names(folder: str) -> "list[str]":
