@@ -750,6 +750,33 @@ def test_a_companion_that_is_closed_or_forgotten_leaves_no_hook(program: Any, mo
     assert children() <= others
 
 
+def test_a_function_that_closes_every_descriptor_has_a_companion_all_the_same(start: Start) -> None:
+    companion = start(PID)
+    first = companion.call(None, context())
+    before = len(os.listdir("/proc/self/fd"))
+    for fd in companion._workers[0]._process._fds:  # type: ignore[union-attr]
+        os.close(fd)
+    caught = failure(lambda: companion.call(None, context()))
+    assert caught.error_type == "Companion.Ended"
+    assert caught.message.endswith("was closed by the function: its descriptors are gone")
+    assert companion.call(None, context()) != first
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_timeout_that_a_signals_handler_raises_is_passed_on(start: Start) -> None:
+    def late(*_: object) -> None:
+        raise TimeoutError("late")
+
+    companion = start(f"while True:\n  if ask(): os.kill({os.getpid()}, signal.SIGALRM)\n  else: answer(os.getpid())")
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        with pytest.raises(TimeoutError, match="late"):
+            companion.call(1)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert companion.call(0, context())
+
+
 @pytest.mark.parametrize("call", ["", ".call(1)"])
 def test_sigterm_during_a_start_or_a_call_leaves_no_process(program: Any, call: str) -> None:
     told = "signal.signal(15, signal.SIG_IGN); log(str(os.getpid())); signal.pause()"

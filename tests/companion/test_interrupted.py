@@ -154,3 +154,19 @@ def test_the_end_of_the_environment_during_a_start_or_a_call(
     for companion in at_each_instruction(run, end):
         if isinstance(companion, Companion):
             companion.close()
+
+
+def test_an_interrupted_replacement(nothing_left: None) -> None:
+    def fail() -> None:
+        with contextlib.suppress(Fault):
+            companion.call("die", context())
+
+    with Companion(["/bin/sh", "-c", PID]) as companion:
+        companion.call(1)
+        before, others = descriptors(), len(children())
+        fail()
+        for _ in at_each_instruction(companion._replace):
+            assert companion.call(2, context())
+            assert descriptors() == before
+            assert len(children()) == others
+            fail()

@@ -29,7 +29,7 @@ _SHOWN = 200  # bytes of an answer that are shown where it cannot be used
 _FIONREAD = 0x541B  # termios.FIONREAD
 _SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25
 _OPEN = ord("{")
-_ENOENT, _ENOEXEC, _EACCES = 2, 8, 13
+_ENOENT, _ENOEXEC, _EACCES, EBADF = 2, 8, 13, 9
 
 
 class Gone(Exception):
@@ -317,6 +317,10 @@ class Process:
             chunk = posix.read(self._err, _CHUNK)
         except BlockingIOError:
             return False
+        except OSError as exc:
+            if exc.errno != EBADF:
+                raise
+            chunk = b""  # the function has closed it
         if not chunk:
             self._closed_log = True
             self._poll.unregister(self._err)
@@ -357,7 +361,11 @@ class Process:
             if self._log_line:
                 self._log(self._log_line + b"\n")
         self._closed_log = True
-        _close(self._fds, (-1,) * len(self._fds))
+        while self._fds:
+            try:
+                _close(self._fds, (-1,))
+            except OSError:
+                pass  # the function has closed it
 
     def _wait(self, seconds: float) -> bool:
         """Whether the child ends within that time; its log is taken in meanwhile."""

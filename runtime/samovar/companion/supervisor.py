@@ -12,7 +12,7 @@ from _weakref import ref
 from time import monotonic, sleep
 
 from samovar import codec, companion, hooks, logs
-from samovar.companion.process import Gone, Process, Program
+from samovar.companion.process import EBADF, Gone, Process, Program
 from samovar.context import current
 from samovar.fault import Fault
 
@@ -311,8 +311,13 @@ class _Worker:
             raise self._failed(gone) from None
         except BaseException as exc:
             self.end()  # what it had been asked, or had answered in part, must not meet the next event
-            if self._retired and isinstance(exc, OSError):
-                raise Fault("Companion.Ended", f"{self.name} was closed in this call, by a signal's handler") from None
+            if isinstance(exc, OSError) and exc.errno == EBADF:
+                by = (
+                    "in this call, by a signal's handler"
+                    if self._retired
+                    else "by the function: its descriptors are gone"
+                )
+                raise Fault("Companion.Ended", f"{self.name} was closed {by}") from None
             raise
         self._failures = 0
         if error is not None:
