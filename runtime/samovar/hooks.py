@@ -128,6 +128,12 @@ def on_shutdown(f: "F") -> "F":
     return f
 
 
+def not_on_shutdown(f: "Callable[[], object]") -> None:
+    """Take a shutdown hook back, if it has not been called yet."""
+    if f in _shutdown:
+        _shutdown.remove(f)
+
+
 def wants_shutdown() -> bool:
     """Whether a shutdown hook has been registered."""
     return bool(_shutdown)
