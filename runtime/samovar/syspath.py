@@ -17,9 +17,8 @@ LAYERS = "/opt/python"
 
 
 def arrange(place: str = "") -> None:
-    """Put the function's own folder first, then layers, site-packages, LAMBDA_RUNTIME_DIR and the standard library;
-    place, where Samovar itself lies, last. Where the function has a PYTHONPATH, it is there instead of layers and
-    site-packages.
+    """Put the function's own folder first, then layers, what the managed runtime brings and the interpreter's own;
+    place, where Samovar itself lies, last. Where the function has a PYTHONPATH, it is there instead of layers.
     """
     if sys.flags.no_site:
         _site()
@@ -28,7 +27,11 @@ def arrange(place: str = "") -> None:
     task_root, runtime_dir = (environ.get(name, b"").decode() for name in (b"LAMBDA_TASK_ROOT", b"LAMBDA_RUNTIME_DIR"))
     site_packages = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
     layers = [] if own_path else [f"{LAYERS}/{site_packages}", LAYERS]
-    first = [task_root, _cwd(), *layers, "" if own_path else f"{sys.prefix}/{site_packages}", runtime_dir]
+    first = [task_root, _cwd(), *layers]
+    if _is_dir(runtime_dir):
+        # A managed runtime has site-packages before it, and both before the standard library. Elsewhere site-packages
+        # stay last, as under `python -m awslambdaric`: to look there for each module of the library is 0.4 ms of 27.
+        first += [runtime_dir] if own_path else [f"{sys.prefix}/{site_packages}", runtime_dir]
     path = [entry for entry in first if entry and _is_dir(entry)]
     path += [entry for entry in sys.path if entry and entry != place]
     sys.path[:] = dict.fromkeys(path)
