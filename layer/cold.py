@@ -20,7 +20,7 @@ import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import SourceFileLoader
 from _imp import _fix_co_filename
-package = None
+place, package = sys.path[0], None
 for name, code in modules:
     path = f"{place}/samovar/{name or '__init__'}.py"
     full = f"samovar.{name}" if name else "samovar"
@@ -40,7 +40,7 @@ for name, code in modules:
 
 
 def build(place: Path) -> Path:
-    """Writes the file for the running interpreter into place/samovar and returns its path. The same bytes from the
+    """Write the file for the running interpreter into place/samovar and return its path. The same bytes from the
     same sources.
     """
     package = place / "samovar"
@@ -52,7 +52,7 @@ def build(place: Path) -> Path:
     code = compile(_INSTALLER, "<samovar/cold>", "exec")
     target = package / f"cold.{sys.implementation.cache_tag}.bin"
     # Version 4 of marshal writes shared references by count: through a copy, the counts are those of the bytes alone.
-    content = marshal.dumps(marshal.loads(marshal.dumps((code, modules))))
+    content = marshal.dumps(marshal.loads(marshal.dumps((code, {"modules": modules}))))
     target.write_bytes(MAGIC_NUMBER + content)
     return target
 

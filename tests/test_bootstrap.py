@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from samovar.local import cold
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -34,6 +36,24 @@ def test_the_package_is_found_in_a_layer_a_checkout_and_beside_the_function(tmp_
     assert len(rest) == 1
     assert rest[0].startswith("samovar: GET /2018-06-01/runtime/invocation/next: cannot connect to [::1]:1")
     assert code == 1
+
+
+@pytest.mark.parametrize("made_by", ["this Python", "another"])
+def test_the_cold_path_in_one_file_is_used_where_it_fits(tmp_path: Path, made_by: str) -> None:
+    package = tmp_path / "samovar" / "lib" / "samovar"
+    shutil.copytree(ROOT / "runtime" / "samovar", package)
+    shutil.copy(ROOT / "bootstrap", tmp_path)
+    one_file = cold.build(package.parent)
+    if made_by == "another":
+        one_file.write_bytes(b"\0\0\r\n" + one_file.read_bytes()[4:])
+    for source in package.glob("*.py"):  # what is in the file is not read from the sources
+        if made_by == "this Python" and source.stem in cold.MODULES:
+            source.write_text("raise ImportError\n")
+    (tmp_path / "app.py").write_text("def handler(event, context): ...\n")
+    own = {"_HANDLER": "app.handler", "LAMBDA_TASK_ROOT": str(tmp_path), "AWS_LAMBDA_RUNTIME_API": "[::1]:1"}
+    code, said = start(tmp_path / "bootstrap", **own)
+    assert code == 1
+    assert said.startswith("samovar: GET /2018-06-01/runtime/invocation/next: cannot connect to [::1]:1")
 
 
 @pytest.mark.parametrize("variables", [{}, {"PYTHONSAFEPATH": "1"}], ids=["", "safe-path"])

@@ -223,7 +223,7 @@ hooks.defer(refresh)
 hooks.defer(print, "never")
 hooks.after_response()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ)
+    done = subprocess.run([sys.executable, "-u", "-c", program], capture_output=True, text=True, env=os.environ)
     assert done.returncode == -signal.SIGTERM
     first, second = done.stdout.splitlines()
     assert "deferred calls dropped: 1 (print)" in first
@@ -329,7 +329,7 @@ hooks.defer(print, "never")
 os.kill(os.getpid(), signal.SIGTERM)
 print("not reached")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ)
+    done = subprocess.run([sys.executable, "-u", "-c", program], capture_output=True, text=True, env=os.environ)
     assert done.returncode == -signal.SIGTERM
     lines = done.stdout.splitlines()
     assert lines[0] == "closed"

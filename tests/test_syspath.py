@@ -60,12 +60,18 @@ def test_a_plain_environment_needs_no_site(environment: Path, tmp_path: Path) ->
     task.mkdir()
     seen = arranged(environment, tmp_path, LAMBDA_TASK_ROOT=str(task), LAMBDA_RUNTIME_DIR="/nowhere")
     assert not seen["site"]
-    assert seen["path"][:3] == [str(task), str(tmp_path), str(site_packages(environment))]
-    assert seen["path"][-1] == str(RUNTIME)
+    assert seen["path"][:2] == [str(task), str(tmp_path)]
+    assert seen["path"][-2:] == [str(site_packages(environment)), str(RUNTIME)]
     assert "/nowhere" not in seen["path"]
     assert seen["prefix"] == str(environment)
     assert seen["exit"]
     assert seen["help"]
+
+
+def test_the_stdlib_comes_after_the_function_and_before_site_packages(environment: Path, tmp_path: Path) -> None:
+    path = arranged(environment, tmp_path)["path"]
+    stdlib = path.index(sysconfig.get_path("stdlib"))
+    assert path.index(str(tmp_path)) < stdlib < path.index(str(site_packages(environment)))
 
 
 def layers(folder: Path) -> tuple[Path, Path]:
@@ -75,7 +81,7 @@ def layers(folder: Path) -> tuple[Path, Path]:
     return folder, installed
 
 
-def test_the_order_is_that_of_a_managed_runtime(environment: Path, tmp_path: Path) -> None:
+def test_where_there_is_a_managed_runtime_the_order_is_its_own(environment: Path, tmp_path: Path) -> None:
     layer, installed = layers(tmp_path / "layers")
     runtime = tmp_path / "runtime"
     runtime.mkdir()

@@ -4,10 +4,8 @@ import sys
 
 if __name__ == "__main__":  # not in the processes that multiprocessing spawns: they run this file again
     place = __file__.rpartition("/samovar/")[0]
-    if sys.flags.safe_path:
-        sys.path.insert(0, place)
-    else:
-        sys.path[0] = place  # was the package's folder, in which none of its modules may be found by another name
+    # For the package's own folder, where its modules would be found by other names; with a safe path that is not there.
+    sys.path[: not sys.flags.safe_path] = [place]
     try:
         with open(f"{place}/samovar/cold.{sys.implementation.cache_tag}.bin", "rb", 0) as file:
             content = file.read()
@@ -19,8 +17,7 @@ if __name__ == "__main__":  # not in the processes that multiprocessing spawns: 
         if content.startswith(MAGIC_NUMBER):
             from marshal import loads
 
-            code, modules = loads(memoryview(content)[len(MAGIC_NUMBER) :])
-            exec(code, {"place": place, "modules": modules})
+            exec(*loads(memoryview(content)[len(MAGIC_NUMBER) :]))
     from samovar.__main__ import main
 
     main(place)

@@ -107,6 +107,12 @@ def on_shutdown(f: "F") -> "F":
     return f
 
 
+def not_on_shutdown(f: "Callable[[], object]") -> None:
+    """Take a shutdown hook back, if it has not been called yet."""
+    if f in _shutdown:
+        _shutdown.remove(f)
+
+
 def shut_down() -> None:
     """Runs the shutdown hooks once, the last registered first; exceptions are logged."""
     global _ending

@@ -54,7 +54,7 @@ class _AfterExec:
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        if sys.modules.get("logging") is module:  # and not a copy that somebody makes for himself
+        if sys.modules.get("logging") is module:  # not a copy that the function makes
             if self._hook in sys.meta_path:
                 sys.meta_path.remove(self._hook)
             set_up_logging()

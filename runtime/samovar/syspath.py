@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 LAYERS = "/opt/python"
-_STARTUP_FILES = (".pth", ".start")  # .start: Python 3.15, PEP 829
 
 
 def arrange(place: str = "") -> None:
-    """Put the function's own folder first, then layers, site-packages, LAMBDA_RUNTIME_DIR and the standard library;
-    place, where Samovar itself lies, last. Where the function has a PYTHONPATH, it is there instead of layers and
-    site-packages.
+    """Put the function's own folder first, then layers, what the managed runtime brings and the interpreter's own;
+    place, where Samovar itself lies, last. Where the function has a PYTHONPATH, it is there instead of layers.
     """
     if sys.flags.no_site:
         _site()
@@ -29,12 +27,16 @@ def arrange(place: str = "") -> None:
     task_root, runtime_dir = (environ.get(name, b"").decode() for name in (b"LAMBDA_TASK_ROOT", b"LAMBDA_RUNTIME_DIR"))
     site_packages = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
     layers = [] if own_path else [f"{LAYERS}/{site_packages}", LAYERS]
-    first = [task_root, _cwd(), *layers, "" if own_path else f"{sys.prefix}/{site_packages}", runtime_dir]
+    first = [task_root, _cwd(), *layers]
+    if _is_dir(runtime_dir):
+        # A managed runtime has site-packages before it, and both before the standard library. Elsewhere site-packages
+        # stay last, as under `python -m awslambdaric`: to look there for each module of the library is 0.4 ms of 27.
+        first += [runtime_dir] if own_path else [f"{sys.prefix}/{site_packages}", runtime_dir]
     path = [entry for entry in first if entry and _is_dir(entry)]
     path += [entry for entry in sys.path if entry and entry != place]
     sys.path[:] = dict.fromkeys(path)
     for folder in (task_root, *layers):
-        if any(name.endswith(_STARTUP_FILES) for name in _names(folder)):
+        if _started_by(_names(folder)):  # 7 µs for ten files
             import site
 
             site.addsitedir(folder)
@@ -71,7 +73,7 @@ def _plain_site_packages() -> "list[str] | None":
     home = environ.get(b"HOME", b"").decode()
     if (
         prefix is None
-        or any(_customized(path) for path in environ.get(b"PYTHONPATH", b"").decode().split(":") if path)
+        or any(_customized(_names(path)) for path in environ.get(b"PYTHONPATH", b"").decode().split(":") if path)
         or sys.prefix == "/usr"
         or sys.platlibdir != "lib"
         or _exists(f"{binaries}/pyvenv.cfg")
@@ -80,15 +82,21 @@ def _plain_site_packages() -> "list[str] | None":
     ):
         return None
     folder = f"{prefix}/{library}/site-packages"
-    if _customized(folder) or any(name.endswith(_STARTUP_FILES) for name in _names(folder)):
+    names = _names(folder)
+    if _customized(names) or _started_by(names):
         return None
     sys.prefix = sys.exec_prefix = prefix
     return [folder]
 
 
-def _customized(folder: str) -> bool:
-    """Whether the folder holds sitecustomize or usercustomize, which `site` would run."""
-    return any(name.startswith(("sitecustomize", "usercustomize")) for name in _names(folder))
+def _customized(names: "list[str]") -> bool:
+    """Whether one of a folder's files is sitecustomize or usercustomize, which `site` imports."""
+    return any(name.startswith(("sitecustomize", "usercustomize")) for name in names)
+
+
+def _started_by(names: "list[str]") -> bool:
+    """Whether one of a folder's files is what `site` runs in a site folder: .pth, or Python 3.15's .start (PEP 829)."""
+    return any(name.endswith((".pth", ".start")) for name in names)
 
 
 def _names(folder: str) -> "list[str]":

@@ -1,19 +1,23 @@
 """What can go wrong with a process, tried: each time the call says what is known, and the next event has a process."""
 
+import contextlib
 import gc
 import os
+import re
+import resource
 import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from samovar.fault import Fault
+from samovar.errors import Fault
 
+from samovar import hooks
 from samovar.companion import Companion, adapter, supervisor
 from samovar.companion.process import Gone, Process
 from tests.companion.conftest import PRELUDE, Clock, Start, alive, context
@@ -80,6 +84,42 @@ def test_a_command_that_names_no_program_says_so(
     assert told in caught.message
 
 
+def test_on_path_the_first_program_of_that_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("folder", "data", "right", "late"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "folder" / "main").mkdir()
+    (tmp_path / "data" / "main").write_text("")
+    for name in ("right", "late"):
+        (tmp_path / name / "main").write_text(f"#!{sys.executable} -S\n{PRELUDE}ask(); answer({name!r})")
+        (tmp_path / name / "main").chmod(0o755)
+    monkeypatch.setenv("PATH", ":".join(str(tmp_path / name) for name in ("none", "folder", "data", "right", "late")))
+    with Companion(["main"]) as companion:
+        assert companion.call(None) == "right"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_program_has_the_signals_that_python_ignores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    source = """
+    n=0
+    while read -r line; do
+        case $line in *die*) exit 3;; esac
+        while read -r name value; do
+            [ "$name" != SigIgn: ] || echo "{\\"proc_req_id\\":$n,\\"error\\":null,\\"data\\":\\"$value\\"}"
+        done < /proc/$$/status
+        n=$((n + 1))
+    done
+    """
+    ignored = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
+    monkeypatch.chdir("/")
+    with Companion(["/bin/sh", "-c", source]) as companion:
+        if elsewhere:
+            monkeypatch.chdir(tmp_path)
+            failure(lambda: companion.call("die"))
+        assert int(companion.call(""), 16) & ignored == 0
+
+
 def test_a_program_without_its_dynamic_loader_says_so(tmp_path: Path) -> None:
     image = bytearray(Path(sys.executable).resolve().read_bytes())
     at = image.index(b"/ld-linux") + 1
@@ -90,6 +130,75 @@ def test_a_program_without_its_dynamic_loader_says_so(tmp_path: Path) -> None:
     caught = failure(lambda: Companion([str(program)]))
     assert caught.error_type == "Companion.NotStarted"
     assert "not the dynamic loader it was linked for" in caught.message
+
+
+@pytest.fixture
+def no_descriptors() -> Iterator[Callable[[int], None]]:
+    """Uses up all descriptors but so many."""
+    used: list[int] = []
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def use_up(but: int) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                used.append(os.dup(0))
+        for _ in range(but):
+            os.close(used.pop())
+
+    yield use_up
+    while used:
+        os.close(used.pop())
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("left", range(6))
+def test_a_start_without_descriptors_says_so_and_keeps_none(no_descriptors: Callable[[int], None], left: int) -> None:
+    no_descriptors(left)
+    for _ in range(3):
+        caught = failure(lambda: Companion(["/bin/cat"]))
+        assert caught.error_type == "Companion.NotStarted"
+        assert caught.message == "/bin/cat cannot be started: Too many open files"
+    free = [os.dup(0) for _ in range(left)]  # as many as before
+    for fd in free:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["/bin/sh", "a\0b"], "embedded null"),
+        (["/bin/s\0h"], "embedded null"),
+        (["s\0h"], "embedded null"),
+        (["/bin/sh", "\ud800"], "its command or environment: 'utf-8' codec can't encode"),
+        (["/bin/sh", "x" * (1 << 20)], "Argument list too long"),
+    ],
+)
+def test_a_command_that_no_process_can_have_says_so_and_leaves_nothing(args: list[str], told: str) -> None:
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        caught = failure(lambda: Companion(args))
+        assert caught.error_type == "Companion.NotStarted"
+        assert told in caught.message
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_start_without_memory_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*args: object, **options: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr("posix.posix_spawn", no_memory)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(MemoryError):
+        Companion(["/bin/cat"])
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_folder_of_the_function_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDA_TASK_ROOT", "/no/such/folder")
+    caught = failure(lambda: adapter("./main"))
+    assert caught.error_type == "Companion.NotStarted"
+    assert caught.message == "LAMBDA_TASK_ROOT=/no/such/folder: No such file or directory"
 
 
 def test_exit_at_start_up_fails_init(start: Start) -> None:
@@ -120,8 +229,22 @@ def test_a_program_that_never_reads_holds_init_up_for_so_long_only(
     monkeypatch.setattr(supervisor, "_to_log", log)
     companion = start("log('busy')\nwhile not os.path.exists(sys.argv[0] + '.go'): time.sleep(0.01)\n" + PID)
     assert "does not read its standard input after 8 s; going on" in capfd.readouterr().out
-    Path(companion._workers[0]._args[-1] + ".go").touch()
+    Path(companion._workers[0]._program.args[-1] + ".go").touch()
     assert companion.call(1)
+
+
+def test_a_start_in_an_invocation_waits_no_longer_than_that_lasts(
+    start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def log(chunk: bytes) -> None:
+        clock.offset += 2.5
+
+    monkeypatch.setattr(supervisor, "_to_log", log)
+    monkeypatch.setattr("samovar.context._current", context(2))
+    start("log('busy')\nsignal.pause()")
+    waited = re.search(r"does not read its standard input after ([0-9.]+) s; going on", capfd.readouterr().out)
+    assert waited
+    assert float(waited[1]) < 2
 
 
 # --- between calls
@@ -184,6 +307,18 @@ while True:
     assert 'wrote to standard output after answer 0, before it was asked: \'{"proc_req_id":1' in capfd.readouterr().out
 
 
+def test_of_a_flood_after_an_answer_the_beginning_is_kept(
+    start: Start, capfd: pytest.CaptureFixture[str], logged: list[str]
+) -> None:
+    companion = start("ask()\nanswer(1, end=b'\\n' + b'x' * 300_000)\nlog('written')\nask()")
+    assert companion.call(None) == 1
+    while not logged:
+        companion._workers[0]._process._read_log()  # type: ignore[union-attr]
+    assert companion.call(None) == 1
+    shown = f"before it was asked: '{'x' * 200}'… (65,536 bytes)"
+    assert shown in capfd.readouterr().out
+
+
 def test_100_mb_of_stderr_between_two_calls(start: Start, logged: list[str]) -> None:
     companion = start(
         """
@@ -212,6 +347,10 @@ while True:
         ("os._exit(3)", "exited with code 3"),
         ("sys.exit()", "exited with code 0"),
         ("1 / 0", "exited with code 1"),
+        (
+            "os.close(1); time.sleep(0.02); os.kill(os.getpid(), 9)",
+            "was killed by signal 9 (SIGKILL), for want of memory or from outside",
+        ),
         ("os.close(1); signal.pause()", "closed its standard output and was ended for it"),
         ("answer(1, end=b''); os._exit(0)", "exited with code 0"),
     ],
@@ -267,6 +406,25 @@ def test_silence_until_the_deadline(
     assert told in caught.message
     assert not alive(pid)
     assert companion.call("", context()) != pid
+
+
+def test_a_program_that_does_not_flush_is_told_of_it(
+    start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def log(chunk: bytes) -> None:
+        clock.offset += 100
+
+    monkeypatch.setattr(supervisor, "_to_log", log)
+    companion = start("out = open(1, 'w')\nwhile True: ask(); out.write('{\"proc_req_id\":0,\"data\":1}\\n'); log('.')")
+    caught = failure(lambda: companion.call("", context()))
+    assert caught.error_type == "Companion.Silent"
+    assert "gave no answer, or did not flush it, in the time that this invocation had, and was killed" in caught.message
+
+
+@pytest.mark.parametrize("deadline", [3228130696703, 10**30, 10**400, 0])
+def test_a_deadline_may_be_as_far_as_it_likes(start: Start, deadline: int) -> None:
+    companion = start("while True: answer(ask())")
+    assert companion.call(1, context(_epoch_deadline_time_in_ms=deadline)) == 1
 
 
 def test_a_late_answer_is_nobodys(start: Start, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,6 +558,68 @@ def test_the_program_is_gone_when_it_is_to_be_started_again(tmp_path: Path) -> N
         assert companion.call("", context())
 
 
+def test_where_the_fourth_failure_is_caught_the_pauses_go_on(start: Start, clock: Clock, logged: list[str]) -> None:
+    companion = start(OBEY)
+    clock.stop()
+    pauses = []
+    for n in range(1, 7):
+        caught = failure(lambda: companion.call("os._exit(1)", context()))
+        assert caught.fatal == (n >= 4)
+        pauses.append(sum(clock.slept))
+        clock.slept.clear()
+    assert pauses == [0, 0, 0.25, 1, 1, 1]
+    clock.stopped_at = None
+    assert companion.call("", context())
+
+
+def test_a_process_that_is_started_again_is_as_the_first_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    program = tmp_path / "main"
+    obey = OBEY.replace("os.getpid()", "[os.getcwd(), sys.argv, os.environ.get('LATER'), os.getpgid(0) == os.getpid()]")
+    program.write_text(f"#!{sys.executable} -S\n{PRELUDE}{obey}")
+    program.chmod(0o755)
+    (tmp_path / "later").mkdir()
+    monkeypatch.delenv("LAMBDA_TASK_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with Companion(["./main", "x"]) as companion:
+        first = companion.call("", context())
+        assert first[0] == str(tmp_path)
+        monkeypatch.setenv("LATER", "1")
+        monkeypatch.setenv("LAMBDA_TASK_ROOT", "/")
+        monkeypatch.chdir("later")
+        failure(lambda: companion.call("os._exit(1)", context()))
+        again = companion.call("", context())
+        assert "exited with code 3" in failure(lambda: companion.call("os._exit(3)", context())).message
+    assert again == [first[0], [str(program), "x"], None, True]
+
+
+def test_the_folder_of_the_first_start_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "first").mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    with Companion([sys.executable, "-S", "-c", PRELUDE + OBEY]) as companion:
+        companion.call("")
+        os.chdir("/")
+        (tmp_path / "first").rmdir()
+        failure(lambda: companion.call("os._exit(1)", context()))
+        caught = failure(lambda: companion.call("", context()))
+        assert caught.error_type == "Companion.NotStarted"
+        assert caught.message.endswith("/first, the folder that it was started in, is gone")
+
+
+@pytest.mark.parametrize("reap", [signal.SIG_IGN, lambda *_: os.waitpid(-1, 0)])
+def test_an_exit_code_that_nobody_knows_is_not_told(start: Start, reap: Any) -> None:
+    companion = start(OBEY)
+    companion.call("", context())
+    before = signal.signal(signal.SIGCHLD, reap)
+    try:
+        message = failure(lambda: companion.call("os._exit(3)", context())).message
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert " ended; its exit code is not known, as this process ignores SIGCHLD or has waited for it" in message
+    assert companion.call("", context())
+
+
 def test_nothing_is_left_of_processes_that_failed(start: Start, clock: Clock, logged: list[str]) -> None:
     others = children()
     companion = start(OBEY)
@@ -513,6 +733,63 @@ def test_an_interpreter_that_ends_takes_its_companions_along(program: Callable[[
     assert not alive(int(done.stdout))
 
 
+def test_a_companion_that_is_closed_or_forgotten_leaves_no_hook(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samovar.loop.running", True)
+    monkeypatch.setattr("samovar.hooks._shutdown", [])
+    monkeypatch.setattr("samovar.hooks._watch_sigterm", lambda: None)
+    others = children()
+    companion = Companion(program(PID))
+    companion.close()
+    failure(lambda: Companion(program("sys.exit(1)")))
+    assert hooks._shutdown == []
+    companion = Companion(program(PID))
+    assert len(hooks._shutdown) == 1
+    del companion
+    gc.collect()
+    assert hooks._shutdown == []
+    assert children() <= others
+
+
+def test_a_function_that_closes_every_descriptor_has_a_companion_all_the_same(start: Start) -> None:
+    companion = start(PID)
+    first = companion.call(None, context())
+    before = len(os.listdir("/proc/self/fd"))
+    for fd in companion._workers[0]._process._fds:  # type: ignore[union-attr]
+        os.close(fd)
+    caught = failure(lambda: companion.call(None, context()))
+    assert caught.error_type == "Companion.Ended"
+    assert caught.message.endswith("was closed by the function: its descriptors are gone")
+    assert companion.call(None, context()) != first
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_timeout_that_a_signals_handler_raises_is_passed_on(start: Start) -> None:
+    def late(*_: object) -> None:
+        raise TimeoutError("late")
+
+    companion = start(f"while True:\n  if ask(): os.kill({os.getpid()}, signal.SIGALRM)\n  else: answer(os.getpid())")
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        with pytest.raises(TimeoutError, match="late"):
+            companion.call(1)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert companion.call(0, context())
+
+
+@pytest.mark.parametrize("call", ["", ".call(1)"])
+def test_sigterm_during_a_start_or_a_call_leaves_no_process(program: Any, call: str) -> None:
+    told = "signal.signal(15, signal.SIG_IGN); log(str(os.getpid())); signal.pause()"
+    args = program(f"ask(); {told}" if call else told)
+    source = f"from samovar import loop, Companion\nloop.running = True\nCompanion({args!r}){call}"
+    with subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE) as runtime:
+        assert runtime.stderr
+        pid = int(runtime.stderr.readline())
+        runtime.send_signal(signal.SIGTERM)
+        assert runtime.wait() == -signal.SIGTERM
+    _until_gone(pid)
+
+
 # --- workers
 
 
@@ -550,6 +827,55 @@ def test_no_free_worker_until_the_deadline(start: Start, monkeypatch: pytest.Mon
     thread.join()
     assert first[0].error_type == "Companion.Ended"
     assert "SIGTERM" in first[0].message
+
+
+def test_who_waits_for_a_worker_learns_that_the_companion_is_closed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+    monkeypatch.setattr(supervisor, "_to_log", lambda chunk: asked.set())
+    companion = start("ask()\nlog('asked')\nsignal.pause()")
+    told: list[Fault] = []
+    threads = [threading.Thread(target=lambda: told.append(failure(lambda: companion.call(1)))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert asked.wait(60)
+    companion.close()
+    for thread in threads:
+        thread.join()
+    assert len(told) == 4
+
+
+def test_after_a_failure_the_next_program_reads_before_the_next_event(
+    start: Start, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    monkeypatch.setattr("samovar.loop.running", True)
+    monkeypatch.setattr("samovar.hooks._shutdown", [])
+    monkeypatch.setattr("samovar.hooks._watch_sigterm", lambda: None)
+    companion = start("log('starting'); time.sleep(0.1); log('started')\n" + OBEY, workers=2)
+    first = {companion.call("", context()) for _ in range(4)}
+    assert len(first) == 2
+    failure(lambda: companion.call("os._exit(1)", context()))
+    logged.clear()
+    hooks.run_deferred()
+    assert logged == ["starting", "started"]
+    again = {companion.call("", context()) for _ in range(4)}
+    assert len(again) == 2
+    assert len(first & again) == 1
+    assert logged == ["starting", "started"]
+
+
+def test_a_worker_in_a_call_is_not_started_from_elsewhere(
+    start: Start, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    companion = start(OBEY)
+    worker = companion._free.get()  # as a call in another thread has it
+    worker.end()
+    companion._replace()
+    assert worker._process is None
+    companion._give_back([worker])
+    companion._replace()
+    assert worker._process is not None
 
 
 def test_when_one_worker_cannot_start_none_is_left(monkeypatch: pytest.MonkeyPatch, program: Any) -> None:

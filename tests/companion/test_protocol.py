@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samovar.fault import Fault
 
 from samovar import codec
 from samovar.companion import Companion, process, supervisor
-from tests.companion.conftest import PRELUDE, Start, context
+from samovar.errors import Fault
+from tests.companion.conftest import PRELUDE, Clock, Start, context
 from tests.contract.harness import OURS, Event, Run, execute
 
 ECHO_LINE = """
@@ -94,6 +94,7 @@ def test_without_a_context_its_members_are_empty(start: Start, monkeypatch: pyte
         (b'{\n  "a": [1,\r\n 2]\n}\n', b'{   "a": [1,   2] } '),
         ('"\u2028\u2029\u00e9"'.encode(), '"\\u2028\\u2029\u00e9"'.encode()),  # line ends to Node's readline
         ('"\u201c\u201d"'.encode(), None),
+        ("\ufeff[1]".encode(), b"[1]"),
     ],
 )
 def test_the_event_passes_as_it_is_on_one_line(start: Start, event: bytes, sent: bytes | None) -> None:
@@ -161,8 +162,13 @@ def test_an_error_in_the_answer_fails_the_call_alone(start: Start, error: str, e
         ('{"proc_req_id":%d,"error":null,"data":"\xff"}\n', "not JSON"),
         ('{"proc_req_id":%d,"error":null,"data":' + "[" * 200_000 + "]" * 200_000 + "}\n", "not JSON"),
         ("\x00\xff\x01" * 1000, "'\\x00\\\\xff\\x01"),
-        ("\n", "not JSON"),
         ("[1]\n", "'[1]'"),
+        ("\n\n[1]\n", "'[1]'"),
+        ("\nno line end, and not JSON", "wrote something that is no answer: 'no line end, and not JSON'"),
+        ('{"proc_req_id":%d,"error":null,"data":NaN}\n', "not JSON"),
+        ('{"proc_req_id":%d,"error":null,"data":{"a":[-Infinity]}}\n', "not JSON"),
+        ('{"data":Infinity,"error":null,"proc_req_id":%d}\n', "not JSON"),
+        ('{"proc_req_id":%d,"error":NaN}\n', "not JSON"),
     ],
 )
 def test_what_is_no_answer_is_shown_and_the_next_event_has_a_new_process(start: Start, output: str, told: str) -> None:
@@ -176,7 +182,55 @@ def test_what_is_no_answer_is_shown_and_the_next_event_has_a_new_process(start: 
     assert companion.call('{"proc_req_id":%d,"error":null,"data":"again"}\n', context()) == "again"
 
 
-@pytest.mark.parametrize("event", [b"", b"{", b'{"a":1}}', b"\xff", b'1,"x":', b"{\n1}"])
+@pytest.mark.parametrize("blank", ["\n", "\r\n", " \t\r\n\n", " "])
+def test_blank_lines_are_ignored_wherever_they_come(start: Start, blank: str) -> None:
+    companion = start(
+        f"""
+blank = {blank!r}.encode()
+write(blank)
+while True:
+    ask()
+    write(blank)
+    log("between")
+    write(blank)
+    answer(os.getpid(), end=b"\\n" + blank)
+    log("behind")
+    write(blank)
+"""
+    )
+    assert len({companion.call(None, context()) for _ in range(5)}) == 1
+
+
+def test_blank_lines_without_end_are_no_answer(start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def log(chunk: bytes) -> None:
+        clock.offset += 100
+
+    monkeypatch.setattr(supervisor, "_to_log", log)
+    companion = start("ask()\nlog('.')\nwhile True: write(b'\\n' * 10_000)")
+    with pytest.raises(Fault) as caught:
+        companion.call(None, context())
+    assert caught.value.error_type == "Companion.Silent"
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": float("-inf")}])
+def test_nan_is_no_event(start: Start, value: Any) -> None:
+    companion = start(ECHO)
+    with pytest.raises(ValueError, match="is no JSON value"):
+        companion.call(value)
+    assert companion.call({"NaN": "Infinity"}) == {"NaN": "Infinity"}
+
+
+@pytest.mark.parametrize("event", [b'"a\nb"', b'"a\rb"', b'{"a":\n1,"b":"c\nd"}', b'1,\n"x":2'])
+def test_an_event_that_would_be_changed_is_refused_before_it_is_sent(start: Start, event: bytes) -> None:
+    companion = start("while True: answer([ask(), number])")
+    assert companion.call(0, context()) == [0, 0]
+    with pytest.raises(Fault) as caught:
+        companion.call_raw(event, context())
+    assert caught.value.error_type == "Runtime.UnmarshalError"
+    assert companion.call(1, context()) == [1, 1]
+
+
+@pytest.mark.parametrize("event", [b"", b"{", b'{"a":1}}', b"\xff", b'1,"x":', b"{\n1}", b"NaN", b"[NaN]"])
 def test_an_event_that_is_no_json_is_the_callers_failure(start: Start, event: bytes) -> None:
     companion = start(ECHO)
     for _ in range(5):  # the program dies of each, and that is not counted as its failure
@@ -270,10 +324,23 @@ def test_exec_runs_a_command_in_the_functions_folder(
     assert len({answer[2] for answer in answers}) == 2
 
 
-@pytest.mark.parametrize("args", [[], "./main"])
+@pytest.mark.parametrize("args", [[], "./main", b"./main", Path("./main")])
 def test_a_command_is_a_list(args: Any) -> None:
     with pytest.raises(TypeError, match="as a list"):
         Companion(args)
+
+
+def test_a_command_may_have_paths(tmp_path: Path) -> None:
+    program = tmp_path / "main"
+    program.write_text(f"#!{sys.executable} -S\n{PRELUDE}while True: ask(); answer(sys.argv)")
+    program.chmod(0o755)
+    with Companion([program, tmp_path, "x"]) as companion:
+        assert companion.call(None) == [str(program), str(tmp_path), "x"]
+
+
+def test_an_argument_that_is_no_string_is_named() -> None:
+    with pytest.raises(TypeError, match="7 is no string and no path"):
+        Companion(["./main", 7])  # type: ignore[list-item]
 
 
 def test_the_program_has_our_environment_and_finds_the_helper(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

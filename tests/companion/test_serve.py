@@ -8,13 +8,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from samovar.fault import Fault
+from samovar.errors import Fault
 
 import samovar
 from samovar.companion import Companion
 from tests.companion.conftest import context
 
 Serve = Callable[[str], Companion]
+
+CANCELLED = """
+    import asyncio
+    async def run(): asyncio.current_task().cancel(); await asyncio.sleep(0)
+    return run()"""
 
 
 @pytest.fixture
@@ -70,6 +75,82 @@ def test_what_a_handler_raises_is_the_invocations_error(
     log = capfd.readouterr().err
     assert log.count("Traceback (most recent call last):") == 2
     assert "samovar" not in log
+
+
+def test_what_a_coroutine_raises_is_shown_from_its_own_frame_on(
+    serve: Serve, capfd: pytest.CaptureFixture[str]
+) -> None:
+    companion = serve("async def run(): raise ValueError('no ' + event)\n    return run()")
+    with pytest.raises(Fault) as caught:
+        companion.call("luck")
+    assert (caught.value.error_type, caught.value.message) == ("ValueError", "no luck")
+    log = capfd.readouterr().err
+    assert log.count("Traceback (most recent call last):") == 1
+    assert "samovar" not in log
+    assert "run_until_complete" not in log
+
+
+@pytest.mark.parametrize("body", ["import asyncio; raise asyncio.CancelledError", CANCELLED])
+def test_a_cancellation_is_the_invocations_error(serve: Serve, body: str) -> None:
+    companion = serve(f"{body}\n    return event")
+    for _ in range(5):  # more often than a process may fail
+        with pytest.raises(Fault) as caught:
+            companion.call(1)
+        assert caught.value.error_type == "CancelledError"
+
+
+def test_a_coroutine_function_is_run_on_one_event_loop(serve: Serve) -> None:
+    companion = serve(
+        "import asyncio\n"
+        "    async def run():\n"
+        "        await asyncio.sleep(0)\n"
+        "        return [event, context.function_name, id(asyncio.get_running_loop())]\n"
+        "    return run()"
+    )
+    answers = [companion.call(i, context()) for i in range(3)]
+    assert [answer[:2] for answer in answers] == [[i, "hello"] for i in range(3)]
+    assert len({answer[2] for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    "leave", ["return 'child'", "raise ValueError('child')", "return object()", "raise KeyboardInterrupt", "sys.exit()"]
+)
+def test_a_process_that_the_handler_has_forked_answers_nothing(serve: Serve, leave: str) -> None:
+    companion = serve(
+        "child = os.fork()\n"
+        "    if not child:\n"
+        f"        {leave}\n"
+        "    return [event, os.getpid(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]"
+    )
+    answers = [companion.call(i, context()) for i in range(3)]
+    assert [answer[0] for answer in answers] == [0, 1, 2]
+    assert len({answer[1] for answer in answers}) == 1
+    assert {answer[2] != 0 for answer in answers} == {leave != "sys.exit()"}
+
+
+def test_nor_does_one_that_outlives_the_call(serve: Serve) -> None:
+    companion = serve("import time; child = os.fork(); child or time.sleep(0.001); return [event, os.getpid(), child]")
+    answers = [companion.call(i, context()) for i in range(50)]
+    assert [answer[0] for answer in answers] == list(range(50))
+    assert len({answer[1] for answer in answers}) == 1
+    assert all(answer[2] for answer in answers)
+
+
+def test_nor_a_process_of_multiprocessing(serve: Serve) -> None:
+    companion = serve(
+        "import multiprocessing\n"
+        "    with multiprocessing.get_context('fork').Pool(1) as pool: return pool.map(abs, [event])"
+    )
+    assert [companion.call(-i, context()) for i in range(2)] == [[0], [1]]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_nan_is_no_result(serve: Serve, value: str) -> None:
+    companion = serve("return float(event) if event else 1")
+    with pytest.raises(Fault) as caught:
+        companion.call(value, context())
+    assert caught.value.error_type == "Runtime.MarshalError"
+    assert companion.call("", context()) == 1
 
 
 def test_a_result_that_is_no_json_is_the_invocations_error(serve: Serve) -> None:
@@ -144,7 +225,11 @@ def test_the_input_ends_and_so_does_the_program() -> None:
     request = b'{"event":[1],"context":{"awsRequestId":"","functionName":"","functionVersion":"","logGroupName":"",'
     request += b'"logStreamName":"","memoryLimitInMB":""}}\n'
     done = subprocess.run(
-        [sys.executable, "-c", source], input=request * 2, capture_output=True, timeout=60, check=True
+        [sys.executable, "-c", source],
+        input=b"\n" + request + b" \r\n\n" + request,
+        capture_output=True,
+        timeout=60,
+        check=True,
     )
     assert done.stdout.splitlines() == [b'{"proc_req_id":%d,"error":null,"data":[1]}' % i for i in range(2)]
     assert done.stderr == b""

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from samovar.fault import Fault, Report
+from samovar.errors import Fault
+from samovar.report import Report
 
 from samovar import handler
 

@@ -21,10 +21,10 @@ _TRIES = 8
 
 
 def loads(data: "Source", parse: "Callable[[bytes], Any]", load: "Callable[[bytes], Any]") -> "Any":
-    """The value of a JSON document, as `codec.loads` gives it.
+    """Return the value of a JSON document, as `codec.loads` gives it.
 
-    parse: a strict parser, for strings. load: `codec.loads`, for the other pieces and what is left. Raises ValueError or RecursionError where the document is not one for this
-    way, or is no JSON.
+    parse: a strict parser, for strings. load: `codec.loads`, for the other pieces and what is left. Raises ValueError
+    or RecursionError where the document is not one for this way, or is no JSON.
     """
     secret = urandom(16).hex()
     holes: dict[object, Any] = {}

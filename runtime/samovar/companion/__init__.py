@@ -8,6 +8,8 @@ The protocol is lambda_proc's, docs/companions.md has it in full. Each name is i
 program that serves does not load what supervises it.
 """
 
+from samovar import codec
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -17,6 +19,31 @@ if TYPE_CHECKING:
 
 _PLACES = {"Companion": "supervisor", "serve": "serving"}
 __all__ = ["Companion", "serve"]
+
+
+def loads(document: bytes) -> "Any":
+    """Return the value of a JSON document. Raise ValueError where it is none, as with NaN or an infinity in it."""
+    _refuse_constants(document)
+    return codec.loads(document)
+
+
+def dumps(value: "Any") -> bytes:
+    """Return a value as a JSON document. Raise ValueError where it holds NaN or an infinity, else as `codec.dumps`."""
+    document = codec.dumps(value)
+    _refuse_constants(document)
+    return document
+
+
+def _refuse_constants(document: bytes) -> None:
+    # One byte is found ten times as fast as three.
+    if not ((b"N" in document and b"NaN" in document) or (b"I" in document and b"Infinity" in document)):
+        return
+    import json
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON value")
+
+    json.loads(document, parse_constant=refuse)
 
 
 def __getattr__(name: str) -> "Any":

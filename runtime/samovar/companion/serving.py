@@ -3,21 +3,22 @@
 import posix
 import sys
 
-from samovar import codec
+from samovar import codec, companion
 from samovar.context import LambdaContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
     from typing import Any
 
 
 def serve(handler: "Callable[[Any, Any], Any]") -> None:
     """The other end, for a program in Python: calls handler(event, context) for every event until the input ends.
 
-    context is a `LambdaContext`. What handler raises becomes the answer's error, `Type: message`, with the traceback on
-    standard error. `print`, and the output of processes that handler starts, go to standard error: standard output
-    carries the answers.
+    handler: a function or coroutine function. context is a `LambdaContext`. What handler raises becomes the answer's
+    error, `Type: message`, with the traceback on standard error. `print`, and the output of processes that handler
+    starts, go to standard error: standard output carries the answers.
     """
     requests = open(posix.dup(0), "rb", 1 << 16)
     answers = posix.dup(1)
@@ -27,8 +28,14 @@ def serve(handler: "Callable[[Any, Any], Any]") -> None:
     posix.dup2(2, 1)
     sys.stdout = sys.stderr
     number = 0
+    process = posix.getpid()
     while line := requests.readline():
+        if line.isspace():
+            continue
         data, error = _run(handler, line)
+        if posix.getpid() != process:
+            sys.stderr.write("samovar: a process that the handler forked has left the handler: it ends\n")
+            sys.exit(1)
         answer = b'{"proc_req_id":%d,"error":%b,"data":%b}\n' % (number, error, data)
         sys.stderr.flush()
         unsent = memoryview(answer)
@@ -48,16 +55,36 @@ def _run(handler: "Callable[[Any, Any], Any]", line: bytes) -> "tuple[bytes, byt
         return b"null", codec.dumps(f"Runtime.UnmarshalError: Unable to unmarshal input: {exc}")
     try:
         data = handler(request["event"], context)
-    except Exception as exc:
-        trace = exc.__traceback__ and exc.__traceback__.tb_next  # without the frame that is ours
+        if hasattr(type(data), "__await__"):
+            from samovar import aio
+
+            data = aio.run(data)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as exc:  # a CancelledError, too
+        trace = _without_ours(exc.__traceback__)
         sys.excepthook(type(exc), exc.with_traceback(trace), trace)
         from samovar.report import text
 
         return b"null", codec.dumps(f"{type(exc).__name__}: {text(exc)}")
     try:
-        return codec.dumps(data), b"null"
+        return companion.dumps(data), b"null"
     except Exception as exc:
         return b"null", codec.dumps(f"Runtime.MarshalError: Unable to marshal response: {exc}")
+
+
+def _without_ours(trace: "TracebackType | None") -> "TracebackType | None":
+    """Return a traceback from the handler's first frame on, without ours and that of the event loop below it."""
+    package = __file__.rpartition("/companion/")[0] + "/"
+    ours = False
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename.startswith(package):
+            ours = True
+        elif not ours or code.co_name != "run_until_complete":
+            return trace
+        trace = trace.tb_next
+    return None
 
 
 def _attributes(context: "dict[str, Any]") -> "dict[str, Any]":

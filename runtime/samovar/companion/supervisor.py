@@ -8,28 +8,36 @@ import sys
 from _json import encode_basestring_ascii as _quote
 from _queue import Empty, SimpleQueue
 from _thread import get_ident
+from _weakref import ref
 from time import monotonic, sleep
 
-from samovar import codec, hooks, logs
-from samovar.companion.process import Gone, Process, label
+from samovar import codec, companion, hooks, logs
+from samovar.companion.process import EBADF, Gone, Process, Program
 from samovar.environment import environment
 from samovar.errors import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Mapping, Sequence
+    from os import PathLike
+    from typing import Any, TypeVar
+
+    from samovar.context import LambdaContext
+
+    T = TypeVar("T")
 
 _GIVE_UP = 4  # failures in a row; lambda_proc's number
 _PAUSES = (0.0, 0.25, 1.0)  # seconds from the first, second, third failure in a row to the next start
 _START_UP = 8.0  # seconds that INIT waits for a program to read; Lambda gives INIT 10
 _MARGIN = 0.1  # seconds before the deadline that are kept for killing the process and reporting it
 _GRACE = 0.3  # seconds from SIGTERM to SIGKILL; Lambda gives the whole shutdown 0.5
+_FURTHEST = (1 << 31) - 1  # ms; poll takes no longer wait, and no invocation lasts 24 days
 _SIGKILL, _SIGTERM = 9, 15
 _BRACE = ord("}")
 _LAYOUTS = (b'{"proc_req_id":%d,"error":null,"data":', b'{"proc_req_id": %d, "error": null, "data": ')
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _LINE_SEPARATOR, _PARAGRAPH_SEPARATOR = b"\xe2\x80\xa8", b"\xe2\x80\xa9"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Companion:
@@ -40,84 +48,128 @@ class Companion:
     standard error goes to the log.
     """
 
-    def __init__(self, args: "Sequence[str]", *, workers: int = 1) -> None:
-        """Starts the program, and waits until it reads, for at most 8 seconds.
+    _owner = 0  # the process that has something to close
+
+    def __init__(self, args: "Sequence[str | PathLike[str]]", *, workers: int = 1) -> None:
+        """Starts the program, and waits until it reads, for at most 8 seconds, or until the invocation's time is up.
 
         args: the program and its arguments; a relative path begins at `LAMBDA_TASK_ROOT`, or here. workers: processes.
-        Raises Fault (`Companion.NotStarted`, `.Ended`, `.BadAnswer`) when it cannot start, ends, or writes to standard
-        output before it is asked.
+        A process that is started later has the same path, working directory and environment. Raises Fault
+        (`Companion.NotStarted`, `.Ended`, `.BadAnswer`) when it cannot start, ends, or writes to standard output before
+        it is asked.
         """
-        if isinstance(args, str) or not args:
-            raise TypeError(f"Companion({args!r}): give the program and its arguments as a list: ['./main', '--fast']")
+        command = _command(args)
         if workers < 1:
             raise ValueError(f"Companion: {workers} workers can answer nothing; at least 1 is needed")
+        folder = posix.environ.get(b"LAMBDA_TASK_ROOT", b"").decode(errors="surrogateescape")
+        memory = int(posix.environ.get(b"AWS_LAMBDA_FUNCTION_MEMORY_SIZE") or 0)  # MB
+        try:
+            program = Program(command, folder, _environment())
+        except Gone as gone:
+            raise Fault(f"Companion.{gone.kind}", str(gone)) from None
+        self._name = program.name
+        # An answer without end must not cost the environment its memory.
+        self._workers = [_Worker(program, memory * (1 << 20) // 4 or sys.maxsize) for _ in range(workers)]
         self._free: SimpleQueue[_Worker] = SimpleQueue()
-        self._workers = [_Worker(args) for _ in range(workers)]
         self._closed = False
+        self._farewell = _farewell(ref(self))
         self._owner = posix.getpid()
         try:
+            if environment.running:
+                hooks.on_shutdown(self._farewell)
+            else:
+                import atexit
+
+                atexit.register(self._farewell)
             for worker in self._workers:
                 worker.start()
-            until = monotonic() + _START_UP
+            until = _start_up_ends()
             for worker in self._workers:
                 worker.wait_until_it_reads(until)
-                self._free.put(worker)
+            self._give_back(list(self._workers))
         except BaseException:
+            self.close()
             for worker in self._workers:
                 worker.end()
             raise
-        if environment.running:
-            hooks.on_shutdown(self.close)
-        else:
-            import atexit
-
-            atexit.register(self.close)
 
     def call(self, event: "Any", context: "Any" = None) -> "Any":
         """The program's answer to an event, both JSON values.
 
         context: what the program shall know of the invocation; that in flight by default. It gives the deadline:
-        without one, the call waits as long as it takes. Raises Fault: `Companion.Error` or the program's own type for
-        an error in the answer; `Companion.Ended`, `.Silent`, `.BadAnswer` when the process failed and was ended;
-        `.NotStarted` when it could not be started again; `.Busy` when no worker was free in time. The fourth failure in
-        a row ends the environment.
+        without one, the call waits as long as it takes. Raises TypeError or ValueError where event is no JSON value.
+        Raises Fault: `Companion.Error` or the program's own type for an error in the answer; `Companion.Ended`,
+        `.Silent`, `.BadAnswer` when the process failed and was ended; `.NotStarted` when it could not be started again;
+        `.Busy` when no worker was free in time. The fourth failure in a row ends the environment, unless it is caught.
         """
-        return self._call(codec.dumps(event), context)[0]
+        return self._call(companion.dumps(event), context)[0]
 
     def call_raw(self, event: bytes, context: "Any" = None) -> bytes:
         """As `call`, with event and answer as JSON documents.
 
-        The event is not decoded unless the call fails, as the Invoke API lets nothing through but JSON; Fault
-        `Runtime.UnmarshalError` then where it is none. The answer is decoded once, to be sure that it is JSON, and what
-        is returned are the bytes that the program wrote.
+        The event is decoded only where it has a line end or the call fails, as the Invoke API lets nothing through but
+        JSON; Fault `Runtime.UnmarshalError` then where it is none. The answer is decoded once, to be sure that it is
+        JSON; what is returned are the bytes that the program wrote, or those of its values where the layout is unusual.
         """
         value, document = self._call(event, context)
         return codec.dumps(value) if document is None else document
 
     def _call(self, event: bytes, context: "Any") -> "tuple[Any, bytes | None]":
         if self._closed:
-            raise Fault("Companion.Ended", f"{self._workers[0].name} has been closed")
+            raise Fault("Companion.Ended", f"{self._name} has been closed")
         if posix.getpid() != self._owner:
-            kept = f"{self._workers[0].name} answers the process that started it"
+            kept = f"{self._name} answers the process that started it"
             raise Fault("Companion.Forked", f"{kept}, of which this is a fork: start a Companion here")
         if context is None:
-            context = environment.invocation and environment.invocation.context
+            context = _context()
         deadline = _deadline(context)
+        request = _request(event, _describe(context))
+        wait = None if deadline is None else max(0.0, deadline - monotonic())
         try:
-            worker = self._free.get(True, None if deadline is None else max(0.0, deadline - monotonic()))
+            return self._with_worker(wait, lambda worker: worker.call(event, request, deadline))
         except Empty:
-            busy = f"all {len(self._workers)} worker(s) of {self._workers[0].name} were busy"
+            busy = f"all {len(self._workers)} worker(s) of {self._name} were busy"
             raise Fault("Companion.Busy", f"{busy} for as long as this invocation could wait") from None
-        worker.caller = get_ident()
+        except BaseException:
+            if environment.running and any(worker.may_start() for worker in self._workers):
+                hooks.defer(self._replace)
+            raise
+
+    def _with_worker(self, wait: "float | None", use: "Callable[[_Worker], T]") -> "T":
+        """Return use(worker), of a worker that no other call has. Raise Empty when none is free within wait seconds.
+
+        The handler of a signal may raise between any two instructions: a worker is either in the queue or in `held`.
+        """
+        held: list[_Worker] = []
         try:
-            return worker.call(event, _describe(context), deadline)
+            try:
+                held.extend(map(self._free.get, (True,), (wait,)))
+                held[0].caller = get_ident()
+                return use(held[0])
+            finally:
+                self._give_back(held)
         finally:
+            if held:  # the first was interrupted
+                self._give_back(held)
+
+    def _give_back(self, held: "list[_Worker]") -> None:
+        for worker in held:
+            if self._closed:
+                worker.end()
             worker.caller = 0
-            self._free.put(worker)
+        any(map(self._free.put, map(held.pop, (-1,) * len(held))))
+
+    def _replace(self) -> None:
+        """Start the processes that are missing, and wait until they read: the next caller finds them there."""
+        for _ in self._workers:
+            try:
+                self._with_worker(0.0, _Worker.replace)
+            except Empty:
+                return
 
     def close(self) -> None:
         """Ends the program: SIGTERM, and SIGKILL after 0.3 seconds. A call in flight fails."""
-        if self._closed or posix.getpid() != self._owner:
+        if not self._owner or posix.getpid() != self._owner:
             return
         self._closed = True
         for worker in self._workers:
@@ -126,15 +178,24 @@ class Companion:
         interrupted = [worker for worker in self._workers if worker.caller == get_ident()]  # by a signal, to come here
         for worker in interrupted:
             worker.end(until - monotonic())
+        held: list[_Worker] = []
         try:
             for _ in range(len(self._workers) - len(interrupted)):
-                self._free.get(True, max(0.0, until - monotonic())).end(until - monotonic())
+                held.extend(map(self._free.get, (True,), (max(0.0, until - monotonic()),)))
+                held[-1].end(until - monotonic())
         except Empty:  # whoever is in a call sees the process gone, and clears up after it
             for worker in self._workers:
                 worker.kill()
+        finally:
+            self._give_back(held)  # a call that waits for a worker fails then
+        hooks.not_on_shutdown(self._farewell)
         atexit = sys.modules.get("atexit")
         if atexit is not None:
-            atexit.unregister(self.close)
+            atexit.unregister(self._farewell)
+        self._owner = 0
+
+    def __del__(self) -> None:
+        self.close()
 
     def __enter__(self) -> "Companion":
         return self
@@ -146,10 +207,11 @@ class Companion:
 class _Worker:
     """One process, and the next one when that has failed."""
 
-    def __init__(self, args: "Sequence[str]") -> None:
-        self.name = label(args)
-        self.caller = 0  # the thread whose call this worker is in
-        self._args = list(args)
+    def __init__(self, program: Program, largest: int) -> None:
+        self.name = program.name
+        self.caller = get_ident()  # the thread that uses it
+        self._program = program
+        self._largest = largest  # bytes of an answer
         self._process: Process | None = None
         self._failures = 0  # in a row
         self._not_before = 0.0  # on the monotonic clock: when the next process may start
@@ -157,25 +219,38 @@ class _Worker:
 
     def start(self) -> Process:
         """Starts the process, unless it runs. Raises Fault (`Companion.NotStarted`)."""
-        if self._retired:
-            raise Fault("Companion.NotStarted", f"{self.name} has been closed")
-        if self._process is None:
-            folder = posix.environ.get(b"LAMBDA_TASK_ROOT", b".").decode(errors="surrogateescape")
-            memory = int(posix.environ.get(b"AWS_LAMBDA_FUNCTION_MEMORY_SIZE") or 0)  # MB
-            # An answer without end must not cost the environment its memory.
-            largest = memory * (1 << 20) // 4 or sys.maxsize
+        process = self._process
+        if process is None and not self._retired:
             try:
-                self._process = Process(self._args, folder, _environment(), _to_log, largest)
+                process = self._process = Process(self._program, _to_log, self._largest)
+                process.start()
             except Gone as gone:
+                self.end()
                 raise Fault(f"Companion.{gone.kind}", str(gone)) from None
-        return self._process
+            if self._retired:  # by another thread, meanwhile
+                process.end()
+        if process is None or self._retired:
+            raise Fault("Companion.NotStarted", f"{self.name} has been closed")
+        return process
+
+    def replace(self) -> None:
+        """Start the process if it is missing, and wait until it reads."""
+        if self.may_start():
+            self.wait_until_it_reads(_start_up_ends())
+
+    def may_start(self) -> bool:
+        """Return whether there is no process, and one may be started now."""
+        return self._process is None and not self._retired and self._not_before <= monotonic()
 
     def wait_until_it_reads(self, until: float) -> None:
         """Waits for the end of the program's start-up. Raises Fault where it ends, or writes, instead."""
+        seconds = max(0.001, until - monotonic())
         try:
-            if not self.start().wait_until_it_reads(max(0.001, until - monotonic())):
-                logs.write("WARNING", f"{self.name} does not read its standard input after {_START_UP:.0f} s; going on")
+            if not self.start().wait_until_it_reads(seconds):
+                waited = f"does not read its standard input after {seconds:.3g} s"
+                logs.write("WARNING", f"{self.name} {waited}; going on")
         except Gone as gone:
+            self.end()
             raise Fault(f"Companion.{gone.kind}", str(gone)) from None
 
     def retire(self) -> None:
@@ -191,14 +266,14 @@ class _Worker:
 
     def end(self, grace: float = 0.0) -> None:
         """Kills the process after grace seconds, unless it has ended by then."""
-        process, self._process = self._process, None
-        if process is not None:
+        if (process := self._process) is not None:
             process.end(grace)
+            self._process = None
 
-    def call(self, event: bytes, context: bytes, deadline: "float | None") -> "tuple[Any, bytes | None]":
+    def call(self, event: bytes, request: bytes, deadline: "float | None") -> "tuple[Any, bytes | None]":
         """The answer's data, and its JSON where the answer held it as it is. Raises Fault."""
         try:
-            process, line = self._ask(_request(event, context), deadline)
+            process, line = self._ask(request, deadline)
             data, document, error = _answer(line, process)
         except Gone as gone:
             self.end()
@@ -206,8 +281,13 @@ class _Worker:
             raise self._failed(gone) from None
         except BaseException as exc:
             self.end()  # what it had been asked, or had answered in part, must not meet the next event
-            if self._retired and isinstance(exc, OSError):
-                raise Fault("Companion.Ended", f"{self.name} was closed in this call, by a signal's handler") from None
+            if isinstance(exc, OSError) and exc.errno == EBADF:
+                by = (
+                    "in this call, by a signal's handler"
+                    if self._retired
+                    else "by the function: its descriptors are gone"
+                )
+                raise Fault("Companion.Ended", f"{self.name} was closed {by}") from None
             raise
         self._failures = 0
         if error is not None:
@@ -220,7 +300,9 @@ class _Worker:
         request, so that no event is lost.
         """
         process = self._process
-        if process is not None:
+        if process is not None and not process.ready:
+            self.end()  # a call was interrupted: it would be answered in the next one's place
+        elif process is not None:
             try:
                 process.check()
                 return process, process.ask(request, deadline)
@@ -242,15 +324,48 @@ class _Worker:
 
     def _failed(self, gone: "Gone") -> Fault:
         self._failures += 1
+        self._not_before = monotonic() + _PAUSES[min(self._failures, len(_PAUSES)) - 1]
         kind, text = f"Companion.{gone.kind}", str(gone)
-        if self._failures >= _GIVE_UP:
-            end = f"Failure {self._failures} in a row, the environment ends"
-            return Fault(kind, f"{end}: {text}", fatal=True)
-        pause = _PAUSES[self._failures - 1]
-        self._not_before = monotonic() + pause
-        if not pause and environment.running:
-            hooks.defer(self.start)  # its start-up is on nobody's clock then
-        return Fault(kind, text)
+        if self._failures < _GIVE_UP:
+            return Fault(kind, text)
+        return Fault(kind, f"Failure {self._failures} in a row, the environment ends: {text}", fatal=True)
+
+
+def _command(args: "Sequence[str | PathLike[str]]") -> "list[str]":
+    """Return the program and its arguments as strings."""
+    if isinstance(args, (str, bytes)) or hasattr(args, "__fspath__") or not args:
+        raise TypeError(f"Companion({args!r}): give the program and its arguments as a list: ['./main', '--fast']")
+    command = []
+    for arg in args:
+        try:
+            path = posix.fspath(arg)
+        except TypeError:
+            raise TypeError(f"Companion({args!r}): {arg!r} is no string and no path") from None
+        command.append(path if isinstance(path, str) else path.decode(errors="surrogateescape"))
+    return command
+
+
+def _farewell(there: "ref[Companion]") -> "Callable[[], None]":
+    """Return what closes a companion at the end of the environment, without keeping it until then."""
+
+    def close() -> None:
+        if (companion := there()) is not None:
+            companion.close()
+
+    return close
+
+
+def _context() -> "LambdaContext | None":
+    """Return the context of the invocation in flight."""
+    invocation = environment.invocation
+    return None if invocation is None else invocation.context
+
+
+def _start_up_ends() -> float:
+    """Return the time on the monotonic clock at which a program's start-up is no longer waited for."""
+    latest = monotonic() + _START_UP
+    deadline = _deadline(_context())
+    return latest if deadline is None else min(latest, deadline)
 
 
 def _environment() -> "Mapping[bytes, bytes]":
@@ -267,7 +382,7 @@ def _deadline(context: "Any") -> "float | None":
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     if remaining is None or not getattr(context, "_epoch_deadline_time_in_ms", True):
         return None
-    left: float = remaining() / 1000
+    left: float = min(remaining(), _FURTHEST) / 1000
     return monotonic() + left - min(_MARGIN, left / 2)
 
 
@@ -318,9 +433,12 @@ def _describe(context: "Any") -> bytes:
 
 def _request(event: bytes, context: bytes) -> bytes:
     """One line. JSON allows a line end only between tokens, where a space is the same; and what else Node's readline
-    takes for a line end (U+2028, U+2029) only in strings, where an escape is the same.
+    takes for a line end (U+2028, U+2029) only in strings, where an escape is the same. Raises Fault where the event has
+    a line end and is no JSON.
     """
+    event = event.removeprefix(_BYTE_ORDER_MARK)
     if b"\n" in event or b"\r" in event:
+        _must_be_json(event)
         event = event.translate(_ONE_LINE)
     if b"\xe2" in event and b"\xe2\x80" in event:  # one byte is found faster than two
         event = event.replace(_LINE_SEPARATOR, b"\\u2028").replace(_PARAGRAPH_SEPARATOR, b"\\u2029")
@@ -335,11 +453,11 @@ def _answer(line: bytes, process: Process) -> "tuple[Any, bytes | None, Fault | 
         if line.startswith(head) and line[-1] == _BRACE and line[len(head)] < 0x80:  # not a byte order mark
             document = line[len(head) : -1]
             try:
-                return codec.loads(document), document, None
+                return companion.loads(document), document, None
             except (ValueError, RecursionError):
                 break  # more members than these three, or not JSON
     try:
-        answer = codec.loads(line)
+        answer = companion.loads(line)
     except (ValueError, RecursionError) as exc:
         raise process.bad(f"gave a line that is not JSON ({exc})", line) from None
     if not isinstance(answer, dict) or "proc_req_id" not in answer:
@@ -364,7 +482,7 @@ def _error(error: "Any") -> Fault:
 def _must_be_json(event: bytes) -> None:
     """An event that is no JSON is the caller's failure, whatever the program has made of it."""
     try:
-        codec.loads(event)
+        companion.loads(event)
     except (ValueError, RecursionError) as exc:
         raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {exc}") from None
 

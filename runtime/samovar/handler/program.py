@@ -21,7 +21,11 @@ def load(command: str) -> "Handle":
     """
     folder = posix.environ.get(b"LAMBDA_TASK_ROOT")
     if folder:
-        posix.chdir(folder)
+        try:
+            posix.chdir(folder)
+        except OSError as exc:
+            where = folder.decode(errors="backslashreplace")
+            raise Fault("Companion.NotStarted", f"LAMBDA_TASK_ROOT={where}: {exc.strerror}") from None
     workers = int(posix.environ.get(b"AWS_LAMBDA_MAX_CONCURRENCY") or 1)
     ask = Companion(_split(command), workers=workers).call_raw
     return lambda invocation: ask(bytes(invocation.take_event()), invocation.context)

