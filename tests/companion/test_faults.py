@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samovar.errors import Fault
 
 from samovar import hooks
 from samovar.companion import Companion, adapter, supervisor
 from samovar.companion.process import Gone, Process
+from samovar.errors import Fault
 from tests.companion.conftest import PRELUDE, Clock, Start, alive, context
 
 PID = "while True: ask(); answer(os.getpid())"

@@ -10,10 +10,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from samovar.errors import Fault
 
 from samovar import hooks, loop
 from samovar.companion import Companion, supervisor
+from samovar.errors import Fault
 from tests.companion.conftest import alive, context
 
 PACKAGE = str(Path(supervisor.__file__).parent)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from samovar.errors import Fault
 
 import samovar
 from samovar.companion import Companion
+from samovar.errors import Fault
 from tests.companion.conftest import context
 
 Serve = Callable[[str], Companion]

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from samovar.errors import Fault
-from samovar.report import Report
 
 from samovar import handler
+from samovar.errors import Fault
+from samovar.report import Report
 
 
 @pytest.fixture
