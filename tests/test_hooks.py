@@ -374,11 +374,14 @@ print("not reached")
 
 def test_a_child_forked_by_a_shutdown_hook_still_ends_by_sigterm() -> None:
     done = ended("""
-import time
-os.register_at_fork(after_in_child=hooks.forget)
 def forks():
+    ready, tell = os.pipe()
     if not (child := os.fork()):
-        signal.pause()
+        os.write(tell, b"1")
+        os.close(tell)
+        while True:
+            signal.sigtimedwait([], 0.01)
+    os.read(ready, 1)
     os.kill(child, signal.SIGTERM)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 hooks.on_shutdown(forks)
