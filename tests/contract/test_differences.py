@@ -23,7 +23,15 @@ from tests.contract.harness import (
 from tests.contract.table import app
 
 # Those which the harness leaves out of every comparison, each held by a test below.
-EVERYWHERE = {"compact-json", "error-type-header", "init-content-type", "init-frames", "update-warning", "user-agent"}
+EVERYWHERE = {
+    "call-frame",
+    "compact-json",
+    "error-type-header",
+    "init-content-type",
+    "init-frames",
+    "update-warning",
+    "user-agent",
+}
 # What the official client does there is chance: two processes read from one connection.
 OURS_ONLY = {"forked-child"}
 
@@ -37,6 +45,7 @@ WORKS = Run(
     (Event(b"{}"), Event(b'"fail"')),
 )
 FAILS = Run(app("1 / 0\n"))
+NOT_ENTERED = [Run(app(f"handler = {handler}\n")) for handler in ("lambda event: 1", "5")]
 
 BOTH = pytest.mark.parametrize("runtime", [OURS, OURS_URLLIB3])
 
@@ -110,6 +119,15 @@ def test_init_frames(outcomes: Outcomes, runtime: str) -> None:
     assert "/app.py" in theirs[-1]
     assert len(ours) == 1
     assert "/app.py" in ours[0]
+
+
+@BOTH
+@pytest.mark.parametrize("run", NOT_ENTERED)
+def test_call_frame(outcomes: Outcomes, run: Run, runtime: str) -> None:
+    theirs, ours = (json.loads(outcomes(run, which)[1].requests[0].body) for which in (OFFICIAL, runtime))
+    assert "/awslambdaric/bootstrap.py" in theirs.pop("stackTrace")[-1]
+    assert ours.pop("stackTrace") == []
+    assert ours == theirs
 
 
 @BOTH
