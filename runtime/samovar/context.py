@@ -135,19 +135,21 @@ def factory() -> "Callable[[Mapping[str, str], str], LambdaContext]":
         Raises Fault `Runtime.LambdaContextUnmarshalError` when client context or identity is not JSON; the
         invocation has begun then.
         """
-        global _current
+        global _current, _newest
         nonlocal seen, function
         if seen != (values := tuple(map(variable, _FUNCTION))):  # a handler may change them
             seen = values
             function = dict(zip(_FUNCTION.values(), map(_decoded, values), strict=True))
         identity = CognitoIdentity.__new__(CognitoIdentity)
         identity.cognito_identity_id = identity.cognito_identity_pool_id = None
+        tenant_id = headers.get("lambda-runtime-aws-tenant-id")
+        _newest = request_id, tenant_id
         _current = context = new(LambdaContext)
         context.__dict__ = {
             "aws_request_id": request_id,
             **function,
             "invoked_function_arn": headers.get("lambda-runtime-invoked-function-arn", ""),
-            "tenant_id": headers.get("lambda-runtime-aws-tenant-id"),
+            "tenant_id": tenant_id,
             "_w3c_fields": {},
             "client_context": None,
             "identity": identity,
@@ -207,8 +209,22 @@ def _pop_w3c(values: "Any") -> "dict[str, str]":
 
 
 _current: "LambdaContext | None" = None
+_newest: "tuple[str, str | None]" = "", None
 
 
 def current() -> "LambdaContext | None":
-    """The context of the invocation in flight, from any thread; None during INIT."""
+    """Return the context of the invocation in flight, from any thread; None during INIT and between invocations."""
     return _current
+
+
+def newest() -> "tuple[str, str | None]":
+    """Return the request id and the tenant id that log records have: those of the invocation in flight, or of the one
+    before, as a thread may go on between two.
+    """
+    return _newest
+
+
+def end() -> None:
+    """End the invocation in flight, after the work that waits for its response."""
+    global _current
+    _current = None

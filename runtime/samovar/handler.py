@@ -8,14 +8,18 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
     from typing import Any
 
-_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
+VALUES = frozenset((dict, list, str, int, float, bool, type(None)))
+"""Types of most results, which need no look at whether they are to be awaited, or bytes."""
 
 
 class Handler:
-    """`call(event, context)` gives the result. raw: event and result are the JSON documents themselves, as bytes."""
+    """`call(event, context)` gives the result, or what has to be awaited for it. raw: event and result are the JSON
+    documents themselves, as bytes.
+    """
 
     __slots__ = ("call", "raw")
 
@@ -33,10 +37,7 @@ def load(name: str) -> Handler:
         from samovar import companion
 
         return Handler(companion.adapter(name[5:]), raw=True)
-    function = _find(name)
-    if _gives_coroutine(function):
-        return Handler(lambda event, context: run_coroutine(function(event, context)))
-    return Handler(function)
+    return Handler(_find(name))
 
 
 def _find(name: str) -> "Any":
@@ -73,30 +74,30 @@ def fault(error_type: str, message: str, trace: "list[str] | None" = None) -> Ex
     return Fault(error_type, message, trace)
 
 
-def _gives_coroutine(function: "Any") -> bool:
-    """Whether calling it gives a coroutine, as the code says: behind functools.partial, or an object's `__call__`."""
-    functools = sys.modules.get("functools")
-    while functools is not None and isinstance(function, functools.partial):
-        function = function.func
-    try:
-        code = function.__code__ if hasattr(function, "__code__") else type(function).__call__.__code__
-        return bool(code.co_flags & _CO_COROUTINE)
-    except Exception:  # an object may have any attribute, and raise anything where it has none
-        return False
+def is_failure(exc: BaseException) -> bool:
+    """Return whether exc is a failure of one invocation: an Exception, or asyncio's CancelledError, which is not one to
+    Python. All else ends the process.
+    """
+    if isinstance(exc, Exception):
+        return True
+    asyncio = sys.modules.get("asyncio.exceptions")
+    return asyncio is not None and isinstance(exc, asyncio.CancelledError)
 
 
 _event_loop: "Any" = None
+_run: "Any" = None  # a context variable: tells the tasks of one coroutine from those which others have left running
 
 
-def run_coroutine(coroutine: "Coroutine[Any, Any, Any]") -> "Any":
-    """Runs a coroutine on the environment's one event loop, so that what it keeps (connections, tasks) outlives the
+def run_coroutine(coroutine: "Awaitable[Any]") -> "Any":
+    """Run a coroutine on the environment's one event loop, so that what it keeps (connections, tasks) outlives the
     invocation: the one that the function has set for itself, or else our own.
 
-    Cancelled, it fails with an Exception of that name: CancelledError itself would end the environment.
+    Where something raises out of the event loop (a signal handler), the tasks of this coroutine are cancelled and have
+    ended before it is raised again, as in asyncio.run.
     """
     import asyncio
 
-    global _event_loop
+    global _event_loop, _run
     if _event_loop is None or _event_loop.is_closed():
         try:
             _event_loop = asyncio.get_event_loop()
@@ -105,8 +106,44 @@ def run_coroutine(coroutine: "Coroutine[Any, Any, Any]") -> "Any":
         if _event_loop is None or _event_loop.is_closed():
             _event_loop = asyncio.new_event_loop()
             asyncio.set_event_loop(_event_loop)
+    if _run is None:
+        from contextvars import ContextVar
+
+        _run = ContextVar("samovar")
+    mark = object()
+    _run.set(mark)
     try:
         return _event_loop.run_until_complete(coroutine)
-    except asyncio.CancelledError as exc:
-        failure = type("CancelledError", (Exception,), {})
-        raise failure(*exc.args).with_traceback(exc.__traceback__) from None
+    except BaseException as exc:
+        if getattr(coroutine, "cr_frame", None) is not None:  # it has not ended
+            _end_tasks(mark)
+        exc.__traceback__ = _below(exc.__traceback__)
+        raise
+
+
+def _below(tb: "TracebackType | None") -> "TracebackType | None":
+    """Return the traceback below run_coroutine and run_until_complete: the latter's frame holds the task, which holds
+    the exception, and with it the event until the next collection.
+    """
+    tb = tb and tb.tb_next
+    return tb and tb.tb_next
+
+
+def _end_tasks(mark: object) -> None:
+    """Cancel what a coroutine has started and not waited for, and the coroutine itself, and let it end."""
+    import asyncio
+
+    tasks = [task for task in asyncio.all_tasks(_event_loop) if _mark(task) is mark]
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _event_loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+
+def _mark(task: "Any") -> object:
+    if hasattr(task, "get_context"):
+        return task.get_context().get(_run)
+    import gc  # before Python 3.12 nothing else shows a task's context
+    from contextvars import Context
+
+    return next((held.get(_run) for held in gc.get_referents(task) if isinstance(held, Context)), None)

@@ -2,7 +2,7 @@
 
 Text or JSON (`AWS_LAMBDA_LOG_FORMAT`), on stdout or framed on the telemetry descriptor (`_LAMBDA_TELEMETRY_LOG_FD`).
 `log_records` puts the same in front of the user's `logging`, and `LoggingHook` brings it in the moment `logging` is
-first imported. Knows the context only.
+first imported. Knows the context and the codec.
 """
 
 import posix
@@ -11,7 +11,7 @@ from _frozen_importlib import _find_spec  # type: ignore[attr-defined]  # import
 from _thread import get_ident
 from time import gmtime, strftime, time, time_ns
 
-from samovar import context
+from samovar import codec, context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,15 @@ class StandardSink:
     """Writes to sys.stdout, whatever that is at the moment."""
 
     def log(self, msg: str, frame_type: "bytes | None" = None) -> None:
-        sys.stdout.write(msg)
+        stream = sys.stdout
+        try:
+            stream.write(msg)
+        except UnicodeEncodeError:  # the log takes UTF-8 whatever encoding the stream has
+            if not hasattr(stream, "buffer"):
+                raise
+            stream.flush()
+            stream.buffer.write(msg.encode("utf-8", "backslashreplace"))
+            stream.buffer.flush()
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
         _log(self, "\r".join(message_lines) + "\n", b"")
@@ -122,8 +130,7 @@ def write(level: str, message: str) -> None:
     """One record in the configured format, with the current request id. level: DEBUG, INFO, WARNING, ERROR or
     CRITICAL.
     """
-    invocation = context.current()
-    request_id = invocation.aws_request_id if invocation else ""
+    request_id, tenant_id = context.newest()
     if is_json():
         record = {
             "timestamp": _timestamp(),
@@ -132,8 +139,8 @@ def write(level: str, message: str) -> None:
             "logger": "samovar",
             "requestId": request_id,
         }
-        if invocation and invocation.tenant_id is not None:
-            record["tenantId"] = invocation.tenant_id
+        if tenant_id is not None:
+            record["tenantId"] = tenant_id
         _log(sink(), _json(record) + "\n", JSON_FRAMES[LEVELS[level]])
         return
     now = time_ns() // 1_000_000
@@ -142,36 +149,67 @@ def write(level: str, message: str) -> None:
 
 
 def write_exception(message: str, exc: BaseException) -> None:
-    """One ERROR record: message and request id, then the exception with its stack as one event, the runtime's own
+    """Write one ERROR record: message and request id, then the exception with its stack as one event, the runtime's own
     frames left out.
     """
-    from samovar import fault
+    request_id, _ = context.newest()
+    beside = None
+    try:
+        from samovar import fault
 
-    invocation = context.current()
-    report = fault.Report(exc, invocation.aws_request_id if invocation else "").error
-    if invocation and not is_json():  # whose records have it in a member
-        message += f" (RequestId: {invocation.aws_request_id})"
-    report["errorMessage"] = f"{message}: {report['errorMessage']}"
-    write_error(report)
+        report = fault.Report(exc, request_id)
+        error, beside = report.error, report.beside
+    except Exception:
+        error = bare(exc, request_id)
+    if request_id and not is_json():  # whose records have it in a member
+        message += f" (RequestId: {request_id})"
+    error["errorMessage"] = f"{message}: {error['errorMessage']}"
+    write_error(error, beside)
 
 
-def write_error(error: "dict[str, Any]") -> None:
-    """The record of a failed invocation or INIT, in the official client's form. error: the error JSON's object."""
+def bare(exc: BaseException, request_id: str) -> "dict[str, Any]":
+    """Return the error JSON's object without a stack, where `fault` is not to be had."""
+    try:
+        message = str(exc)
+    except Exception:
+        message = ""
+    return {"errorMessage": message, "errorType": type(exc).__name__, "requestId": request_id, "stackTrace": []}
+
+
+def write_error(error: "dict[str, Any]", beside: "dict[str, Any] | None" = None) -> None:
+    """Write the record of a failed invocation or INIT, in the official client's form. error: the error JSON's object.
+
+    beside: what the form has no place for, as `fault.beside` gives it; it comes after the rest.
+    """
     if is_json():
-        lines = [_json({"timestamp": _timestamp(), "level": "ERROR", **error})]
+        lines = [_json({"timestamp": _timestamp(), "level": "ERROR", **error, **(beside or {})})]
     else:
-        kind, message = error["errorType"], error["errorMessage"]
-        description = "[ERROR]"
-        if kind:
-            description += f" {kind}:" if message else f" {kind}"
-        if message:
-            description += f" {message}"
-        lines = [description, "Traceback (most recent call last):"]
-        for element in error["stackTrace"]:
-            for line in element.splitlines() if element else [""]:
-                text = line.lstrip(" ")
-                lines.append(_INDENT * (len(line) - len(text)) + text)
+        lines = _text("[ERROR]", {**error, **(beside or {})})
     sink().log_error(lines)
+
+
+def _text(title: str, error: "dict[str, Any]") -> "list[str]":
+    kind, message = error["errorType"], error["errorMessage"]
+    if kind:
+        title += f" {kind}:" if message else f" {kind}"
+    if message:
+        title += f" {message}"
+    lines = [title]
+    if error["stackTrace"] or title.startswith("[ERROR]"):
+        lines.append("Traceback (most recent call last):")
+    for element in error["stackTrace"]:
+        for line in element.splitlines() if element else [""]:
+            text = line.lstrip(" ")
+            lines.append(_INDENT * (len(line) - len(text)) + text)
+    for note in error.get("notes", ()):
+        lines += note.splitlines()
+    for number, member in enumerate(error.get("exceptions", ()), 1):
+        lines += _text(f"Exception {number} in the group:", member)
+    if "cause" in error:
+        lines += _text("Caused by:", error["cause"])
+    if "context" in error:
+        lines += _text("Raised while handling:", error["context"])
+    return lines
 
 
 def _timestamp() -> str:
@@ -179,8 +217,6 @@ def _timestamp() -> str:
 
 
 def _json(record: "dict[str, Any]") -> str:
-    from samovar import codec
-
     return codec.dumps(record).decode()
 
 

@@ -6,17 +6,21 @@ companion that a function may use.
 
 import posix
 import sys
+from _signal import ITIMER_REAL, getitimer, setitimer  # type: ignore[import-not-found]
 
 from samovar import api, codec, context, handler, logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from samovar.fault import Report
-
 running = False
-_spare: "list[int]" = []  # a descriptor to give up when a function has used up all the others
+_reserve: "list[Any]" = []  # memory and a descriptor
+_RESERVED = 1 << 22  # bytes of address space, never touched: what a report imports needs less
+_UNTOLD = (
+    b'{"errorMessage":"The failure cannot be described","errorType":"Runtime.Unknown","requestId":"","stackTrace":[]}'
+)
 _TRACE_ID = b"_X_AMZN_TRACE_ID"
 
 
@@ -62,10 +66,8 @@ def initialise(client: api.RuntimeApi, name: str) -> handler.Handler:
     import gc
 
     logs.install()
-    # Imports make hardly any garbage: collecting during them only costs. What INIT leaves behind lives as long as the
-    # environment, and freezing it keeps every later collection from walking through it.
-    threshold = gc.get_threshold()
-    gc.set_threshold(0)
+    _hold_reserve()
+    gc.freeze()  # what is there already, none of it the function's: no collection needs to walk it
     try:
         if posix.environ.get(b"SAMOVAR_LAZY_IMPORTS"):
             _lazy_imports()
@@ -74,28 +76,26 @@ def initialise(client: api.RuntimeApi, name: str) -> handler.Handler:
             hooks.run_warm()
             if hooks.wants_shutdown():
                 client.register_extension()
-    except Exception as exc:
-        from samovar import fault
-
-        report = fault.Report(exc, "")
-        logs.write_error(report.error)
-        client.fail_init(report.body(), report.error["errorType"])
+    except BaseException as exc:
+        if not handler.is_failure(exc):
+            raise
+        if isinstance(exc, MemoryError):
+            _give_up_reserve()
+        _report(exc, "", lambda body, error_type, xray_cause: client.fail_init(body, error_type))
         sys.exit(1)
-    if gc.get_threshold()[0] == 0:
-        gc.set_threshold(*threshold)
-    gc.freeze()
+    _stop_alarm()
     return found
 
 
 def serve(client: api.RuntimeApi, found: handler.Handler) -> "NoReturn":
     """Every invocation from now on."""
-    _spare.append(posix.open("/", posix.O_RDONLY))
     call, raw = found.call, found.raw
     next_event, respond = client.next, client.respond
     loads, dumps, settle = codec.loads, codec.dumps, codec.settle
-    begin = context.factory()
+    begin, end, values, run = context.factory(), context.end, handler.VALUES, handler.run_coroutine
     modules = sys.modules
     environ, putenv = posix.environ, posix.putenv  # os.environ is a view of this dict, whenever it is imported
+    nothing: Any = None
     while True:
         request_id, headers, body = next_event()
         get = headers.get
@@ -123,69 +123,144 @@ def serve(client: api.RuntimeApi, found: handler.Handler) -> "NoReturn":
                 del body
                 result = call(event, invocation)
                 del event
-                if isinstance(result, bytes):
-                    content_type = "application/unknown"
-                else:
+                if type(result) not in values:
+                    if hasattr(type(result), "__await__"):
+                        result = run(result)
+                    if isinstance(result, bytes):
+                        content_type = "application/unknown"
+                if content_type == "application/json":
                     try:
                         result = dumps(result)
                     except Exception as exc:
                         raise handler.fault("Runtime.MarshalError", f"Unable to marshal response: {exc}") from None
-        except Exception as exc:
+            if "signal" in modules:
+                _stop_alarm()
+        except BaseException as exc:
+            if not handler.is_failure(exc):
+                raise
             _fail(client, request_id, invocation_id, exc)
         else:
             try:
                 respond(request_id, result, content_type, invocation_id)
             except api.NotTaken as exc:
                 _undelivered(client, request_id, invocation_id, exc, len(result))
-            del result
+        # Nothing of an invocation, failed or not, stays in memory while the environment waits for the next.
+        headers = get = body = invocation = event = result = nothing
         if (hooks := modules.get("samovar.hooks")) is not None:
             hooks.after_response()
+            if "signal" in modules:
+                _stop_alarm()
+        end()
         settle()
 
 
-def _fail(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: Exception) -> None:
-    """Reports the failure of one invocation. The environment lives on, unless the failure says otherwise."""
+def _stop_alarm() -> None:
+    """Cancel an alarm that the function has left behind: it would go off in the next invocation, or while the runtime
+    waits for it. A timer with an interval stays.
+    """
+    delay, interval = getitimer(ITIMER_REAL)
+    if delay and not interval:
+        setitimer(ITIMER_REAL, 0)
+
+
+def _fail(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: BaseException) -> None:
+    """Report the failure of one invocation. The environment lives on, unless the failure says otherwise."""
+    if isinstance(exc, MemoryError):
+        _give_up_reserve()
+    _stop_alarm()
     try:
-        _report(client, request_id, invocation_id, exc)
+        _report(exc, request_id, _poster(client, request_id, invocation_id))
     except api.NotTaken as refused:
         logs.write("ERROR", f"The error of this invocation was not acknowledged: {refused}")
-    if isinstance(exc, sys.modules["samovar.fault"].Fault) and exc.fatal:
+    _hold_reserve()
+    fault = sys.modules.get("samovar.fault")
+    if fault is not None and isinstance(exc, fault.Fault) and exc.fatal:
         sys.exit(1)
 
 
 def _undelivered(
     client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: api.NotTaken, size: int
 ) -> None:
-    """A result that the Runtime API did not take. One that is too large is reported as that, where the API still
-    takes a report.
+    """Log that the Runtime API did not take a result. Report one that is too large as that, where the API still takes
+    a report.
     """
-    if exc.status != 413:
-        logs.write("ERROR", f"The result of this invocation was not acknowledged: {exc}")
-        return
-    from samovar.fault import LARGEST, Fault
+    if exc.status == 413:
+        try:
+            from samovar.fault import LARGEST, Fault
 
-    message = f"Response payload size ({size} bytes) exceeded maximum allowed payload size ({LARGEST} bytes)."
+            message = f"Response payload size ({size} bytes) exceeded maximum allowed payload size ({LARGEST} bytes)."
+            failure = Fault("Function.ResponseSizeTooLarge", message)
+            _report(failure, request_id, _poster(client, request_id, invocation_id))
+            return
+        except api.NotTaken:
+            return  # the RIE has told the caller by itself, and answers 403
+        except api.ApiError:
+            raise
+        except Exception:
+            pass  # nothing can be imported
+    logs.write("ERROR", f"The result of this invocation was not acknowledged: {exc}")
+
+
+def _poster(
+    client: api.RuntimeApi, request_id: str, invocation_id: "str | None"
+) -> "Callable[[bytes, str, bytes], None]":
+    return lambda body, error_type, xray_cause: client.fail(request_id, body, error_type, xray_cause, invocation_id)
+
+
+def _report(exc: BaseException, request_id: str, post: "Callable[[bytes, str, bytes], None]") -> None:
+    """Log a failure and post it, whatever the function has done to the interpreter. Raise NotTaken where the Runtime
+    API does not take it.
+
+    post: takes the error JSON, its type and the X-Ray cause.
+    """
+    for _ in range(2):
+        try:
+            from samovar import fault
+
+            report = fault.Report(exc, request_id)
+            body, cause = report.body(), report.xray_header()
+            logs.write_error(report.error, report.beside)
+            post(body, report.error["errorType"], cause)
+            return
+        except api.ApiError:
+            raise
+        except Exception:  # descriptors or memory are used up, or nothing can be imported
+            _give_up_reserve()
+    error = logs.bare(exc, request_id)
     try:
-        _report(client, request_id, invocation_id, Fault("Function.ResponseSizeTooLarge", message))
-    except api.NotTaken:
-        pass  # the RIE has told the caller by itself, and answers 403
-
-
-def _report(client: api.RuntimeApi, request_id: str, invocation_id: "str | None", exc: Exception) -> None:
-    """Logs and posts the failure of one invocation. Raises NotTaken where the Runtime API does not take it."""
+        body = codec.dumps(error)
+    except Exception:
+        body = _UNTOLD
     try:
-        report = _described(exc, request_id)
-    except OSError:  # the function has used up the descriptors, and what tells of it is not imported yet
-        posix.close(_spare.pop())
-        report = _described(exc, request_id)
-    logs.write_error(report.error)
-    client.fail(request_id, report.body(), report.error["errorType"], report.xray_header(), invocation_id)
+        logs.write_error(error)
+    except Exception:
+        pass
+    post(body, error["errorType"], b"")
 
 
-def _described(exc: Exception, request_id: str) -> "Report":
-    from samovar import fault
+def _hold_reserve() -> None:
+    """Keep back some memory and a descriptor, so that a failure can be described when a function has used up all the
+    others.
+    """
+    size = _RESERVED
+    while not _reserve and size >= _RESERVED // 8:
+        try:
+            memory = bytes(size)
+            _reserve[:] = memory, posix.open("/", posix.O_RDONLY)
+        except MemoryError:
+            size //= 2
+        except OSError:
+            return  # they are still used up
 
-    return fault.Report(exc, request_id)
+
+def _give_up_reserve() -> None:
+    if _reserve:
+        descriptor = _reserve.pop()
+        _reserve.clear()
+        try:
+            posix.close(descriptor)
+        except OSError:
+            pass  # the function has closed it
 
 
 def _variable(name: bytes, meaning: str) -> str:
