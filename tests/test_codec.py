@@ -335,6 +335,13 @@ def test_a_long_number_is_found_on_either_side_of_a_string(place: int) -> None:
     assert codec.loads(document)[1::2] == numbers
 
 
+@pytest.mark.parametrize("escapes", range(3))
+def test_escaped_quotes_hide_no_long_number(escapes: int) -> None:
+    with_orjson(True)
+    document = b'["%b%b",%d]' % (b"text\\n" * 20_000, b'\\"' * escapes, LEAST)
+    assert codec.loads(document)[1] == LEAST
+
+
 @pytest.mark.parametrize("before", range(20))
 def test_a_long_number_across_two_pieces_is_exact(before: int) -> None:
     with_orjson(True)
