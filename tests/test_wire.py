@@ -1,5 +1,6 @@
 """The parser with its bytes split everywhere, and the connection against a server that misbehaves byte by byte."""
 
+import os
 import signal
 import socket
 import struct
@@ -24,6 +25,8 @@ CHUNKED = b"4\r\nWiki\r\n5;name=value\r\npedia\r\n0\r\nTrailer: x\r\n\r\n"
         ("localhost", ("localhost", 80)),
         ("[::1]:9001", ("::1", 9001)),
         ("[::1]", ("::1", 80)),
+        ("host:1", ("host", 1)),
+        ("host:65535", ("host", 65535)),
     ],
 )
 def test_address(address: str, expected: tuple[str, int]) -> None:
@@ -516,7 +519,15 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize(
     "head",
-    ["HTTP/1.1x200 OK", "HTTP/1.1200 OK", "HTTP/1.1 2a0 OK", "HTTP/1.1 -20 OK", "HTTP/1.1  20", "ICY-/1.1 200 OK"],
+    [
+        "HTTP/1.1x200 OK",
+        "HTTP/1.1200 OK",
+        "HTTP/1.1 2a0 OK",
+        "HTTP/1.1 20a OK",
+        "HTTP/1.1 -20 OK",
+        "HTTP/1.1  20",
+        "ICY-/1.1 200 OK",
+    ],
 )
 def test_a_status_line_is_one_in_every_part(head: str) -> None:
     with pytest.raises(WireError, match="not HTTP"):
@@ -568,3 +579,11 @@ def test_a_request_whose_answer_nobody_reads_is_sent_on_the_kept_connection_or_a
         client.send_only("GET", "/2", {})
     assert [request.split(b" ")[1] for request in requests] == [b"/0", b"/1", b"/2"]
     assert b"A: b\r\n" in requests[0]
+
+
+def test_a_connection_whose_descriptor_the_function_has_closed_can_be_closed() -> None:
+    with server(once) as client:
+        client.request("GET", "/", {}, None)
+        assert client._sock is not None
+        os.close(client._sock.fileno())
+        client.close()
