@@ -26,7 +26,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     signal.signal(signal.SIGTERM, before)
     hooks.forget()
-    context._current = None
+    context._current, context._newest = None, ("", None)
 
 
 def invocation(milliseconds: int) -> context.LambdaContext:
@@ -107,7 +107,7 @@ def test_what_the_time_does_not_reach_waits_for_the_next_response(
     assert done == [2.0]
     assert "The time is up: deferred calls that wait for the next response: 1 (" in capsys.readouterr().out
     now[0] += 60
-    context._current = None
+    context._current, context._newest = None, ("", None)
     context.factory()({"lambda-runtime-deadline-ms": str(int(now[0] * 1000) + 500)}, "request-2")
     hooks.after_response()
     assert done == [2.0, 0.5]

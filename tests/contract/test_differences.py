@@ -22,8 +22,8 @@ from tests.contract.harness import (
 )
 from tests.contract.table import app
 
-# Differences that no case shows, each with a test of its own below, named for it: the harness leaves the first seven out
-# of every comparison, and what the official client does in a forked child is chance.
+# Differences that no case shows, each with a test of its own below, named for it: the harness leaves them out of every
+# comparison, and what the official client does in a forked child is chance.
 OWN_TEST = {
     "call-frame",
     "compact-json",
