@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from samovar.local import cold
+from layer import cold
 
 ROOT = Path(__file__).parents[1]
 

@@ -26,7 +26,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     signal.signal(signal.SIGTERM, before)
     hooks.forget()
-    context._current = None
+    context._current, context._newest = None, ("", None)
 
 
 def invocation(milliseconds: int) -> context.LambdaContext:
@@ -107,7 +107,7 @@ def test_what_the_time_does_not_reach_waits_for_the_next_response(
     assert done == [2.0]
     assert "The time is up: deferred calls that wait for the next response: 1 (" in capsys.readouterr().out
     now[0] += 60
-    context._current = None
+    context._current, context._newest = None, ("", None)
     context.factory()({"lambda-runtime-deadline-ms": str(int(now[0] * 1000) + 500)}, "request-2")
     hooks.after_response()
     assert done == [2.0, 0.5]
@@ -374,11 +374,14 @@ print("not reached")
 
 def test_a_child_forked_by_a_shutdown_hook_still_ends_by_sigterm() -> None:
     done = ended("""
-import time
-os.register_at_fork(after_in_child=hooks.forget)
 def forks():
+    ready, tell = os.pipe()
     if not (child := os.fork()):
-        signal.pause()
+        os.write(tell, b"1")
+        os.close(tell)
+        while True:
+            signal.sigtimedwait([], 0.01)
+    os.read(ready, 1)
     os.kill(child, signal.SIGTERM)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 hooks.on_shutdown(forks)

@@ -1,5 +1,6 @@
 """The parser with its bytes split everywhere, and the connection against a server that misbehaves byte by byte."""
 
+import os
 import signal
 import socket
 import struct
@@ -24,6 +25,8 @@ CHUNKED = b"4\r\nWiki\r\n5;name=value\r\npedia\r\n0\r\nTrailer: x\r\n\r\n"
         ("localhost", ("localhost", 80)),
         ("[::1]:9001", ("::1", 9001)),
         ("[::1]", ("::1", 80)),
+        ("host:1", ("host", 1)),
+        ("host:65535", ("host", 65535)),
     ],
 )
 def test_address(address: str, expected: tuple[str, int]) -> None:
@@ -333,20 +336,21 @@ def test_a_post_goes_over_a_new_connection_where_the_server_has_closed_and_reads
     assert dropped == [b""]
 
 
-def test_what_nobody_asked_for_is_not_the_answer_to_a_post() -> None:
+def test_the_word_in_which_a_server_closes_is_not_the_answer_to_a_post() -> None:
     read = threading.Event()
 
     def play(peer: socket.socket) -> None:
         once(peer)
         read.wait()
         peer.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        peer.shutdown(socket.SHUT_WR)
         assert_no_more(peer)
 
     with server(play, once) as client:
         client.request("GET", "/1", {}, None)
         read.set()
         assert client._sock is not None
-        client._sock.recv(1, socket.MSG_PEEK)
+        client._sock.recv(1000, socket.MSG_PEEK | socket.MSG_WAITALL)  # up to its end
         assert client.request("POST", "/2", {}, b"result")[0] == 200
 
 
@@ -451,45 +455,59 @@ def test_what_is_wrong_is_named(sent: bytes, says: str) -> None:
         client.request("GET", "/", {}, None)
 
 
-@pytest.mark.parametrize(
-    ("sent", "status", "body", "kept"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nlonger", 200, b"lo", False),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\r\n", 200, b"", False),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\nmore", 200, b"a", False),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER, 200, b"hello world", True),
-        (b"HTTP/1.1 103 Early Hints\r\nX-A: 2\r\n\r\nHTTP/1.1 100 C\n\n" + ANSWER, 200, b"hello world", True),
-        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 101, b"", False),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True),
-        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204, b"", True),
-        (b"HTTP/1.1 304 Not Modified\r\nX: y\r\n\r\n", 304, b"", True),
-        (b"HTTP/1.1  200  OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok", True),
-        (b"HTTP/1.1 200 OK\nContent-Length: 6\n\na\r\n\r\nb", 200, b"a\r\n\r\nb", True),
-        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\r\nok", 200, b"ok", True),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\n\nok", 200, b"ok", True),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", 200, b"ok", True),
-    ],
-)
-@pytest.mark.parametrize("pieces", [1, 1000])
-def test_answers_that_are_unusual(sent: bytes, status: int, body: bytes, kept: bool, pieces: int) -> None:
-    """The server goes on as nothing had been: the next request is answered on the same connection, if that is kept."""
+def exchanges(sent: bytes, piece: int, *, kept: bool) -> tuple[int, bytes]:
+    """What a POST gets whose answer are these bytes, so many at a time. The next request is answered on the same
+    connection, if that is kept, and else on another.
+    """
 
     def play(peer: socket.socket) -> None:
-        read_request(peer)
-        answer = sent
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while answer:
-            piece, answer = answer[: max(len(sent) // pieces, 1)], answer[max(len(sent) // pieces, 1) :]
-            peer.sendall(piece)
+        read_request(peer)
+        for at in range(0, len(sent), piece):
+            peer.sendall(sent[at : at + piece])
         if kept:
             once(peer)
         else:
             assert_no_more(peer)
 
     with server(play) if kept else server(play, once) as client:
-        seen = client.request("POST", "/1", {}, b"result")
-        assert (seen[0], bytes(seen[2])) == (status, body)
+        status, _, body = client.request("POST", "/1", {}, b"result")
+        seen = status, bytes(body)
         assert bytes(client.request("POST", "/2", {}, b"result")[2]) == b"hello world"
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "body"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER, 200, b"hello world"),
+        (b"HTTP/1.1 103 Early Hints\r\nX-A: 2\r\n\r\nHTTP/1.1 100 C\n\n" + ANSWER, 200, b"hello world"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 304 Not Modified\r\nX: y\r\n\r\n", 304, b""),
+        (b"HTTP/1.1  200  OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
+        (b"HTTP/1.1 200 OK\nContent-Length: 6\n\na\r\n\r\nb", 200, b"a\r\n\r\nb"),
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\r\nok", 200, b"ok"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\n\nok", 200, b"ok"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 1000])
+def test_answers_that_are_unusual(sent: bytes, status: int, body: bytes, piece: int) -> None:
+    assert exchanges(sent, piece, kept=True) == (status, body)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nlonger", 200, b"lo"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\r\n", 200, b""),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\nmore", 200, b"a"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 101, b""),
+    ],
+)
+def test_a_connection_whose_answer_goes_on_beyond_its_end_is_not_kept(sent: bytes, status: int, body: bytes) -> None:
+    assert exchanges(sent, 1000, kept=False) == (status, body)
 
 
 def test_nobody_listens() -> None:
@@ -501,7 +519,15 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize(
     "head",
-    ["HTTP/1.1x200 OK", "HTTP/1.1200 OK", "HTTP/1.1 2a0 OK", "HTTP/1.1 -20 OK", "HTTP/1.1  20", "ICY-/1.1 200 OK"],
+    [
+        "HTTP/1.1x200 OK",
+        "HTTP/1.1200 OK",
+        "HTTP/1.1 2a0 OK",
+        "HTTP/1.1 20a OK",
+        "HTTP/1.1 -20 OK",
+        "HTTP/1.1  20",
+        "ICY-/1.1 200 OK",
+    ],
 )
 def test_a_status_line_is_one_in_every_part(head: str) -> None:
     with pytest.raises(WireError, match="not HTTP"):
@@ -553,3 +579,11 @@ def test_a_request_whose_answer_nobody_reads_is_sent_on_the_kept_connection_or_a
         client.send_only("GET", "/2", {})
     assert [request.split(b" ")[1] for request in requests] == [b"/0", b"/1", b"/2"]
     assert b"A: b\r\n" in requests[0]
+
+
+def test_a_connection_whose_descriptor_the_function_has_closed_can_be_closed() -> None:
+    with server(once) as client:
+        client.request("GET", "/", {}, None)
+        assert client._sock is not None
+        os.close(client._sock.fileno())
+        client.close()

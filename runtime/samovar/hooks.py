@@ -8,11 +8,11 @@ on, at full CPU, until the runtime asks for the next event, and is frozen then.
 """
 
 import posix
-import sys
 from _collections import deque  # type: ignore[import-not-found]
 
 from samovar import logs
 from samovar.environment import environment
+from samovar.errors import is_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,9 +179,8 @@ def _finish(result: "Any") -> None:
 
 
 def _log_failure(message: str, exc: BaseException) -> None:
-    """Logs an Exception, or the cancellation of what a coroutine waited for; raises what is to end the process."""
-    asyncio = sys.modules.get("asyncio")
-    if not isinstance(exc, Exception) and (asyncio is None or not isinstance(exc, asyncio.CancelledError)):
+    """Log a failure; raise what is to end the process."""
+    if not is_failure(exc):
         raise exc
     logs.write_exception(message, exc)
 

@@ -22,6 +22,12 @@ def module() -> Iterator[Any]:
     del sys.modules["user_code"]
 
 
+def called(name: str) -> Any:
+    """The handler as the loop calls it: a coroutine is awaited."""
+    call = handler.load(name).call
+    return lambda event, context: handler.run_coroutine(call(event, context))
+
+
 def test_a_function_is_called_directly(module: Any) -> None:
     module.handler = lambda event, context: event
     loaded = handler.load("user_code.handler")
@@ -37,7 +43,7 @@ class Service:
         return await self(event, context)
 
 
-@pytest.mark.parametrize("name", ["function", "instance", "method", "partial", "nested_partial"])
+@pytest.mark.parametrize("name", ["function", "instance", "method", "partial", "nested_partial", "decorated"])
 def test_coroutine_functions_of_all_kinds_share_one_loop(module: Any, name: str) -> None:
     service = Service()
 
@@ -47,15 +53,10 @@ def test_coroutine_functions_of_all_kinds_share_one_loop(module: Any, name: str)
     module.function = function
     module.instance = service
     module.method = service.method
-    module.partial = functools.partial(function, context=None)
+    module.partial = functools.partial(lambda f, event, context: f(event, context), function)
     module.nested_partial = functools.partial(functools.partial(service.method))
-    if name == "partial":
-        module.partial = functools.partial(lambda f, event, context: f(event, context), function)
-        result = handler.load("user_code.partial").call(1, None)
-        assert asyncio.iscoroutine(result)
-        result.close()
-        return
-    call = handler.load(f"user_code.{name}").call
+    module.decorated = lambda *args: function(*args)
+    call = called(f"user_code.{name}")
     first, second = call(1, None), call(2, None)
     assert (first[0], second[0]) == (1, 2)
     assert first[1] == second[1]
@@ -88,9 +89,12 @@ def test_a_cancelled_handler_has_failed_like_any_other(module: Any, monkeypatch:
 
     monkeypatch.setattr(handler, "_event_loop", None)
     module.handler = function
-    with pytest.raises(Exception, match="because") as caught:
-        handler.load("user_code.handler").call({}, None)
-    report = Report(caught.value.with_traceback(caught.tb.tb_next), "id").error  # without this test's own frame
+    with pytest.raises(asyncio.CancelledError, match="because") as caught:
+        called("user_code.handler")({}, None)
+    assert handler.is_failure(caught.value)
+    assert caught.tb.tb_next is not None
+    # without this file's own frames
+    report = Report(caught.value.with_traceback(caught.tb.tb_next.tb_next), "id").error
     assert report["errorType"] == "CancelledError"
     assert "in function" in report["stackTrace"][0]
     handler._event_loop.close()
@@ -108,7 +112,7 @@ def test_what_a_coroutine_started_lives_on(module: Any) -> None:
         return await state["task"]
 
     module.handler = function
-    call = handler.load("user_code.handler").call
+    call = called("user_code.handler")
     assert [call({}, None), call({}, None)] == ["started", True]
 
 
