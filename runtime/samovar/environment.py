@@ -19,7 +19,8 @@ class Environment:
     log_ids: request id and tenant id for log records: those of the invocation in flight, or of the one before, as a
     thread may go on between two.
     at_init_end, after_response, at_fork, at_shutdown: functions to call, in order. at_fork: in the child.
-    wants_sigterm: whether a shutdown hook is registered. Lambda sends SIGTERM only to environments with an extension.
+    shutdown_hooks: the function's own. Lambda sends SIGTERM only to an environment with an extension, so the loop
+    registers one where there is a hook at the end of INIT.
     """
 
     __slots__ = (
@@ -30,18 +31,18 @@ class Environment:
         "invocation",
         "log_ids",
         "running",
-        "wants_sigterm",
+        "shutdown_hooks",
     )
 
     def __init__(self) -> None:
         self.running = False
-        self.wants_sigterm = False
         self.invocation: Invocation | None = None
         self.log_ids: tuple[str, str | None] = "", None
         self.at_init_end: list[Callable[[], object]] = []
         self.after_response: list[Callable[[], object]] = []
         self.at_fork: list[Callable[[], object]] = []
         self.at_shutdown: list[Callable[[], object]] = []
+        self.shutdown_hooks: list[Callable[[], object]] = []
 
     def begin(self, invocation: "Invocation") -> None:
         """Make an invocation the one in flight."""

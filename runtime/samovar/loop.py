@@ -72,7 +72,7 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
         handle = handler.load(name)
         for work in environment.at_init_end:
             work()
-        if environment.wants_sigterm:
+        if environment.shutdown_hooks:
             client.register_extension()
     except BaseException as exc:
         if not is_failure(exc):
