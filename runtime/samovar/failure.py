@@ -29,8 +29,6 @@ def report(client: "RuntimeClient", invocation: "Invocation | None", exc: BaseEx
     Raises NotTaken where the Runtime API does not take it, ApiError where it asks the environment to end.
     """
     request_id = invocation.id if invocation else ""
-    if isinstance(exc, MemoryError):
-        _give_up_reserve()
     try:
         for _ in range(2):
             try:
@@ -44,7 +42,7 @@ def report(client: "RuntimeClient", invocation: "Invocation | None", exc: BaseEx
             except ApiError:
                 raise
             except Exception:  # descriptors or memory are used up, or nothing can be imported
-                _give_up_reserve()
+                give_up_reserve()
         error = logs.bare(exc, request_id)
         try:
             body = codec.dumps(error)
@@ -83,7 +81,8 @@ def hold_reserve() -> None:
             return  # they are still used up
 
 
-def _give_up_reserve() -> None:
+def give_up_reserve() -> None:
+    """Free what is kept back: the next step needs it."""
     if _reserve:
         descriptor = _reserve.pop()
         _reserve.clear()

@@ -77,6 +77,8 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
     except BaseException as exc:
         if not is_failure(exc):
             raise
+        if isinstance(exc, MemoryError):
+            failure.give_up_reserve()
         failure.report(client, None, exc)
         sys.exit(1)
     _stop_alarm()
@@ -130,6 +132,8 @@ def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes |
 
 def _fail(client: RuntimeClient, invocation: "Invocation", exc: BaseException) -> None:
     """Report the failure of one invocation. The environment lives on, unless the failure says otherwise."""
+    if isinstance(exc, MemoryError):
+        failure.give_up_reserve()
     _stop_alarm()
     try:
         failure.report(client, invocation, exc)

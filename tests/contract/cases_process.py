@@ -179,6 +179,15 @@ def handler(event, context):
         "import inspect, os\nlast = inspect.stack()[-1]\n"
         "FOUND = [os.path.isfile(last.filename), last.code_context is not None]"
     ),
+    "environment": Run(
+        app(
+            "import os\n\ndef handler(event, context):\n"
+            "    of_the_shell_and_the_test = {'PWD', 'SHLVL', '_', 'OLDPWD', 'SAMOVAR_TRANSPORT'}\n"
+            "    return sorted(os.environ.keys() - of_the_shell_and_the_test)\n"
+        ),
+        env={"LAMBDA_RUNTIME_DIR": str(RUNTIME_DIR)},
+        oracle=MANAGED,
+    ),
     "code-without-a-file": Run(
         app("def handler(event, context):\n    exec('\\n' * event + '1 / 0')\n"),
         tuple(Event(str(line).encode()) for line in range(20)),

@@ -264,7 +264,7 @@ def test_a_result_whose_answer_is_lost_is_not_repeated_and_the_log_says_so(runti
     outcomes = execute(Run(ECHO, events(2), answers=((RESPONSE, Answer(raw=b"")),)), runtime)
     assert responses(outcomes) == expected(2)
     said = outcomes[1].stdout.decode()
-    assert re.search(r"\[ERROR\]\t\S+\tid-0\tThe result of this invocation was not acknowledged: ", said)
+    assert re.search(r"\[ERROR\]\t\S+\tid-0\tThe response of this invocation was not acknowledged: ", said)
     assert said.endswith("; it is not known whether it was taken\n")
 
 
