@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from samovar.errors import Fault
 
 import samovar
 from samovar.companion import Companion
-from tests.companion.conftest import context
+from samovar.environment import environment
+from samovar.errors import Fault
+from tests.companion.conftest import context, in_flight
 
 Serve = Callable[[str], Companion]
 
@@ -195,7 +196,7 @@ def test_in_json_mode_each_line_is_a_record_with_the_request_id(
     serve: Serve, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_LOG_FORMAT", "JSON")
-    monkeypatch.setattr("samovar.context._current", context())
+    monkeypatch.setattr(environment, "invocation", in_flight(context()))
     companion = serve("os.write(2, b'be'); os.write(2, b'gin\\r\\nend \\xff\\n\\nrest'); return event")
     companion.call(1)
     first = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
