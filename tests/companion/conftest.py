@@ -9,6 +9,7 @@ import pytest
 
 from samovar.companion import Companion, process, supervisor
 from samovar.context import LambdaContext
+from samovar.invocation import Invocation
 
 PRELUDE = """
 import json, os, signal, sys, time
@@ -81,6 +82,14 @@ def context(seconds: float = 60.0, **attributes: object) -> LambdaContext:
         **attributes,
     }
     return made
+
+
+def in_flight(context: LambdaContext, event: bytes = b"null") -> Invocation:
+    """An invocation with that context and event."""
+    invocation = Invocation()
+    invocation.id, invocation.tenant_id = context.aws_request_id, context.tenant_id
+    invocation.context, invocation.event = context, event
+    return invocation
 
 
 class Clock:

@@ -17,10 +17,12 @@ from typing import Any
 import pytest
 
 from samovar import hooks
-from samovar.companion import Companion, adapter, supervisor
+from samovar.companion import Companion, supervisor
 from samovar.companion.process import Gone, Process
+from samovar.environment import environment
 from samovar.errors import Fault
-from tests.companion.conftest import PRELUDE, Clock, Start, alive, context
+from samovar.handler import program as exec_handler
+from tests.companion.conftest import PRELUDE, Clock, Start, alive, context, in_flight
 
 PID = "while True: ask(); answer(os.getpid())"
 # What the event says is done before it is answered.
@@ -57,7 +59,7 @@ def test_a_program_that_cannot_start_says_why(
     (tmp_path / "main").chmod(mode)
     monkeypatch.chdir("/")
     monkeypatch.setenv("LAMBDA_TASK_ROOT", str(tmp_path))
-    caught = failure(lambda: adapter("./main --fast"))
+    caught = failure(lambda: exec_handler.load("./main --fast"))
     assert caught.error_type == "Companion.NotStarted"
     assert caught.message.startswith("./main --fast cannot be started: ")
     assert told in caught.message
@@ -79,7 +81,7 @@ def test_a_command_that_names_no_program_says_so(
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir("/")
     monkeypatch.setenv("LAMBDA_TASK_ROOT", str(tmp_path))
-    caught = failure(lambda: adapter(command))
+    caught = failure(lambda: exec_handler.load(command))
     assert caught.error_type == "Companion.NotStarted"
     assert told in caught.message
 
@@ -196,7 +198,7 @@ def test_a_start_without_memory_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_folder_of_the_function_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAMBDA_TASK_ROOT", "/no/such/folder")
-    caught = failure(lambda: adapter("./main"))
+    caught = failure(lambda: exec_handler.load("./main"))
     assert caught.error_type == "Companion.NotStarted"
     assert caught.message == "LAMBDA_TASK_ROOT=/no/such/folder: No such file or directory"
 
@@ -240,7 +242,7 @@ def test_a_start_in_an_invocation_waits_no_longer_than_that_lasts(
         clock.offset += 2.5
 
     monkeypatch.setattr(supervisor, "_to_log", log)
-    monkeypatch.setattr("samovar.context._current", context(2))
+    monkeypatch.setattr(environment, "invocation", in_flight(context(2)))
     start("log('busy')\nsignal.pause()")
     waited = re.search(r"does not read its standard input after ([0-9.]+) s; going on", capfd.readouterr().out)
     assert waited
@@ -734,7 +736,7 @@ def test_an_interpreter_that_ends_takes_its_companions_along(program: Callable[[
 
 
 def test_a_companion_that_is_closed_or_forgotten_leaves_no_hook(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("samovar.loop.running", True)
+    monkeypatch.setattr(environment, "running", True)
     monkeypatch.setattr("samovar.hooks._shutdown", [])
     monkeypatch.setattr("samovar.hooks._watch_sigterm", lambda: None)
     others = children()
@@ -781,7 +783,7 @@ def test_a_timeout_that_a_signals_handler_raises_is_passed_on(start: Start) -> N
 def test_sigterm_during_a_start_or_a_call_leaves_no_process(program: Any, call: str) -> None:
     told = "signal.signal(15, signal.SIG_IGN); log(str(os.getpid())); signal.pause()"
     args = program(f"ask(); {told}" if call else told)
-    source = f"from samovar import loop, Companion\nloop.running = True\nCompanion({args!r}){call}"
+    source = f"from samovar import Companion, environment\nenvironment.environment.running = True\nCompanion({args!r}){call}"
     with subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE) as runtime:
         assert runtime.stderr
         pid = int(runtime.stderr.readline())
@@ -849,7 +851,7 @@ def test_who_waits_for_a_worker_learns_that_the_companion_is_closed(
 def test_after_a_failure_the_next_program_reads_before_the_next_event(
     start: Start, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
-    monkeypatch.setattr("samovar.loop.running", True)
+    monkeypatch.setattr(environment, "running", True)
     monkeypatch.setattr("samovar.hooks._shutdown", [])
     monkeypatch.setattr("samovar.hooks._watch_sigterm", lambda: None)
     companion = start("log('starting'); time.sleep(0.1); log('started')\n" + OBEY, workers=2)

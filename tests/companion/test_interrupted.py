@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from samovar import hooks, loop
+from samovar import hooks
 from samovar.companion import Companion, supervisor
+from samovar.environment import environment
 from samovar.errors import Fault
 from tests.companion.conftest import alive, context
 
@@ -149,7 +150,7 @@ def test_the_end_of_the_environment_during_a_start_or_a_call(
             while alive(int(pid)):
                 pass
 
-    monkeypatch.setattr(loop, "running", True)
+    monkeypatch.setattr(environment, "running", True)
     others = children()
     for companion in at_each_instruction(run, end):
         if isinstance(companion, Companion):

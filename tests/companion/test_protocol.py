@@ -9,8 +9,10 @@ import pytest
 
 from samovar import codec
 from samovar.companion import Companion, process, supervisor
+from samovar.environment import environment
 from samovar.errors import Fault
-from tests.companion.conftest import PRELUDE, Clock, Start, context
+from samovar.handler import program as exec_handler
+from tests.companion.conftest import PRELUDE, Clock, Start, context, in_flight
 from tests.contract.harness import OURS, Event, Run, execute
 
 ECHO_LINE = """
@@ -292,7 +294,7 @@ while True:
 
 
 def test_the_invocation_in_flight_is_the_default_context(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("samovar.context._current", context())
+    monkeypatch.setattr(environment, "invocation", in_flight(context()))
     assert json.loads(start(ECHO_LINE).call(1))["context"]["functionName"] == "hello"
 
 
@@ -317,9 +319,12 @@ def test_exec_runs_a_command_in_the_functions_folder(
     monkeypatch.chdir("/")
     monkeypatch.setenv("LAMBDA_TASK_ROOT", str(tmp_path))
     monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "2")
-    call = supervisor.adapter(command)
-    answers = [codec.loads(call(b"1", context())) for _ in range(4)]
-    call.__self__.close()  # type: ignore[attr-defined]
+    handle = exec_handler.load(command)
+    answers = []
+    for _ in range(4):
+        response = handle(in_flight(context(), b"1"))
+        assert isinstance(response, bytes)
+        answers.append(codec.loads(response))
     assert [answer[:2] for answer in answers] == [[args, str(tmp_path)]] * 4
     assert len({answer[2] for answer in answers}) == 2
 
