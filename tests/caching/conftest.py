@@ -1,6 +1,7 @@
 import pytest
 
 from samovar import hooks, logs
+from samovar.environment import environment
 from tests.caching.clock import Clocks
 
 
@@ -14,7 +15,7 @@ def runtime(monkeypatch):
     """As inside the runtime: what is deferred waits until the test calls the returned function, as the loop does after
     a response.
     """
-    monkeypatch.setattr(hooks, "in_runtime", lambda: True)
+    monkeypatch.setattr(environment, "running", True)
     monkeypatch.setattr(hooks, "_watch_sigterm", lambda: None)
     yield hooks.run_deferred
     hooks._deferred.clear()

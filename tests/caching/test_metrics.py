@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 
-# Plays the loop's part: what it does after every response is hooks.after_response().
+# Does what the loop does after every response.
 SCRIPT = """
 import os, sys
-from samovar import cached, cache, context, hooks
+from samovar import cached, cache
 from samovar.caching import TTLCache
+from samovar.environment import environment
 
 moved = [1_700_000_000.0, 0.0]
 store = TTLCache(ttl=60, clocks=(lambda: moved[0], lambda: moved[1]))
@@ -23,9 +24,10 @@ def invocation(*calls):
     print("--")
     for call in calls:
         call()
-    hooks.after_response()
+    for work in environment.after_response:
+        work()
 
-hooks.in_runtime = lambda: True
+environment.running = True
 invocation()
 invocation(lambda: cache.get("nothing"))
 load = lambda: store.get_or_load("key", slow, stale=30)
@@ -82,7 +84,7 @@ def test_off_by_default_and_then_not_even_imported():
 def test_a_format_that_there_is_not():
     env = {**os.environ, "SAMOVAR_METRICS": "statsd"}
     done = subprocess.run(
-        [sys.executable, "-c", "import samovar.cache"], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", "from samovar import cache"], env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert "SAMOVAR_METRICS='statsd': want emf, or nothing" in done.stderr

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from samovar import hooks
+from samovar.environment import environment
 from tests.caching.clock import Clocks
 
 KEYS = st.integers(0, 4)
@@ -244,7 +244,7 @@ class TestCache(CacheMachine.TestCase):
         from samovar import logs
 
         self._write, logs.write = logs.write, quiet
-        assert not hooks.in_runtime()
+        assert not environment.running
 
     def tearDown(self):
         from samovar import logs
