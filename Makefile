@@ -29,8 +29,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m samovar.local.rie
 	@touch $@
 
-demo: setup ## the example handlers under the Runtime Interface Emulator; ARGS=hello takes one
-	@$(BIN)/samovar demo $(ARGS)
+demo: setup ## run the example handlers under the Runtime Interface Emulator; ARGS=hello runs one
+	@$(BIN)/python -m handlers.demo $(ARGS)
 
 test: setup ## every test; ARGS='-k rie' passes arguments to pytest
 	$(BIN)/python -m pytest $(ARGS)
@@ -41,7 +41,7 @@ test-fast: setup ## the tests that need no emulator, container, Valkey or build;
 lint: setup ## ruff, mypy --strict, actionlint and zizmor
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy runtime layer bench
+	$(BIN)/mypy runtime layer bench handlers/demo
 	$(BIN)/lint-imports --quiet --no-cache
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github

@@ -13,7 +13,6 @@ from importlib import import_module
 from samovar import __version__
 
 COMMANDS = {
-    "demo": "run the example handlers under the real Runtime Interface Emulator",
     "doctor": "show where a function's INIT spends its time, and what to do about it",
     "compile": "compile a deployment folder's Python files ahead, so that no cold start has to",
 }

@@ -40,9 +40,10 @@ sys.argv[:] = [__file__]
 sys.path[0] = place
 import posix
 from time import perf_counter
-from samovar import handler, logs, syspath
+from samovar import handler, logging_hook, syspath
+import samovar.handler.function
 syspath.arrange(place)
-logs.install()
+logging_hook.install()
 before = set(sys.modules)
 if posix.environ.get(b"SAMOVAR_LAZY_IMPORTS") == b"all":
     sys.set_lazy_imports("all")
