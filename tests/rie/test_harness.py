@@ -114,6 +114,18 @@ def test_a_daemon_with_a_session_and_an_environment_of_its_own_is_gone_afterward
     assert not _alive(child)
 
 
+def test_one_that_runs_is_not_started_again() -> None:
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        pid = rie.invoke({}).json()["pid"]
+        reaper = rie._process
+        with rie as again:
+            assert again is rie
+            assert rie._process is reaper
+            assert rie.invoke({}).json()["pid"] == pid
+        assert not _alive(pid)
+    assert not _alive(reaper.pid)
+
+
 def test_an_emulator_that_does_not_end_is_killed() -> None:
     with RIE(BOOTSTRAP, env=ENV) as rie:
         pid = rie.invoke({}).json()["pid"]

@@ -272,6 +272,8 @@ class RIE:
         self._http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=limit + 60), retries=False)
 
     def __enter__(self) -> Self:
+        if self._process is not None and self._process.poll() is None:
+            return self  # the fixture `samovar_rie` has entered it already
         binary = find()
         program = self.command[0]
         where = os.path.join(self.cwd or "", program) if os.sep in program else program
