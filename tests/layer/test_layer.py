@@ -127,7 +127,7 @@ def test_leftovers_of_editors_and_tools_stay_out(tmp_path: Path, monkeypatch: py
         (tmp_path / name).mkdir()
     build.plain_files(tmp_path / "clean")
     names = ("loop.py~", "#loop.py#", ".loop.py.swp", "loop.py.orig", "loop.orig.py", "loop (copy).py", "loop.pyc")
-    for name in (*names, "cold.cpython-399.bin", ".DS_Store", ".ipynb_checkpoints/loop.py", "cache/store.py.rej"):
+    for name in (*names, "cold.cpython-399.bin", ".DS_Store", ".ipynb_checkpoints/loop.py", "caching/store.py.rej"):
         (package / name).parent.mkdir(exist_ok=True)
         (package / name).touch()
     (package / ".#loop.py").symlink_to("somebody@host.1:2")
@@ -137,7 +137,7 @@ def test_leftovers_of_editors_and_tools_stay_out(tmp_path: Path, monkeypatch: py
         return {str(path.relative_to(tree)) for path in tree.rglob("*")}
 
     assert files(tmp_path / "dirty") == files(tmp_path / "clean")
-    assert "samovar/lib/samovar/cache/store.py" in files(tmp_path / "dirty")
+    assert "samovar/lib/samovar/caching/store.py" in files(tmp_path / "dirty")
     assert "samovar/lib/samovar/py.typed" in files(tmp_path / "dirty")
 
 
