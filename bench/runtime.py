@@ -398,7 +398,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"the folder for the results (default: {RESULTS.relative_to(CHECKOUT)}; none with --quick, --only or --rows)",
+        help=f"where the results go (default: {RESULTS.relative_to(CHECKOUT)}; none with --quick, --only or --rows)",
     )
     parser.add_argument("--min", action="store_true", help="show the fastest of each instead of the median")
     options = parser.parse_args(arguments)
