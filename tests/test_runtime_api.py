@@ -1,5 +1,6 @@
 """What the Runtime API's client keeps between its calls."""
 
+import posix
 import socket
 import threading
 
@@ -10,6 +11,12 @@ from samovar.runtime_api import ApiError, RuntimeClient
 from tests.invocations import invocation
 
 EVENT_NEXT = b"GET /2020-01-01/extension/event/next "
+
+
+@pytest.fixture(params=["wire", "urllib3"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the test's clients use each transport in turn."""
+    monkeypatch.setitem(posix.environ, b"SAMOVAR_TRANSPORT", request.param.encode())
 
 
 def test_the_extension_goes_on_waiting_for_its_event() -> None:
@@ -27,6 +34,7 @@ def test_the_extension_goes_on_waiting_for_its_event() -> None:
                 peer.recv(1, socket.MSG_DONTWAIT)
 
 
+@pytest.mark.usefixtures("transport")
 def test_a_disowned_client_makes_no_call() -> None:
     with ScriptedRuntimeApi() as api:
         client = RuntimeClient(api.address)
