@@ -142,7 +142,7 @@ def test_a_failure_is_told_to_the_caller_and_the_next_event_has_a_process_alread
     first = rie.invoke("").json()
     failed = rie.invoke("sys.stderr.write('out of tea\\n'); os._exit(3)").json()
     assert failed["errorType"] == "Companion.Ended"
-    assert "python3 -S obey.py exited with code 3, after 1 answer(s)" in failed["errorMessage"]
+    assert "python3 -S obey.py exited with code 3, after 1 answer" in failed["errorMessage"]
     assert failed["errorMessage"].endswith("Its last lines on standard error:\nout of tea")
     printed = rie.invoke("print('checking')").json()
     assert printed["errorType"] == "Companion.BadAnswer"
