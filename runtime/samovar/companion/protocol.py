@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     # The data; its JSON, if the line holds it in a usual layout; the error, if the line reports one.
     Answer = tuple[Any, bytes | None, Fault | None]
 
-_BRACE = ord("}")
+# As numbers: `number in bytes` takes 0.02 µs a KB, `byte in bytes` 0.2 and a search for more than one byte 0.5.
+_BRACE, _LINE_FEED, _CARRIAGE_RETURN, _N, _I, _E2 = b"}\n\rNI\xe2"
 _LAYOUTS = (b'{"proc_req_id":%d,"error":null,"data":', b'{"proc_req_id": %d, "error": null, "data": ')
 _SPACES = bytes.maketrans(b"\r\n", b"  ")
 _LINE_SEPARATOR, _PARAGRAPH_SEPARATOR = b"\xe2\x80\xa8", b"\xe2\x80\xa9"
@@ -32,7 +33,7 @@ class NotAnAnswer(Exception):
 
 def loads(document: bytes) -> "Any":
     """Return the value of a JSON document. Raise ValueError if it is not JSON; NaN and infinities are not."""
-    if b"N" in document or b"I" in document:  # a search for one byte is ten times as fast as one for three
+    if _N in document or _I in document:
         _refuse_constants(document)
     return codec.loads(document)
 
@@ -40,13 +41,13 @@ def loads(document: bytes) -> "Any":
 def dumps(value: "Any") -> bytes:
     """Return a value as a JSON document. Raise ValueError if it contains NaN or an infinity, else as `codec.dumps`."""
     document = codec.dumps(value)
-    if b"N" in document or b"I" in document:
+    if _N in document or _I in document:
         _refuse_constants(document)
     return document
 
 
 def _refuse_constants(document: bytes) -> None:
-    if b"NaN" not in document and b"Infinity" not in document:
+    if not (_N in document and b"NaN" in document) and not (_I in document and b"Infinity" in document):
         return
     import json
 
@@ -119,10 +120,10 @@ def encode_request(event: bytes, context: bytes) -> bytes:
     the event has a line end and is not JSON.
     """
     event = event.removeprefix(_BYTE_ORDER_MARK)
-    if b"\n" in event or b"\r" in event:
+    if _LINE_FEED in event or _CARRIAGE_RETURN in event:
         require_json(event)
         event = event.translate(_SPACES)
-    if b"\xe2" in event and b"\xe2\x80" in event:  # a search for one byte is faster than one for two
+    if _E2 in event and b"\xe2\x80" in event:
         event = event.replace(_LINE_SEPARATOR, b"\\u2028").replace(_PARAGRAPH_SEPARATOR, b"\\u2029")
     return b"".join((b'{"event":', event, b',"context":', context, b"}\n"))
 

@@ -41,9 +41,10 @@ def serve(handler: "Callable[[Any, Any], Any]") -> None:
             sys.stderr.write("samovar: a process that the handler forked came back from it and is ended\n")
             sys.exit(1)
         sys.stderr.flush()
-        unsent = memoryview(protocol.encode_answer(number, data, error))
-        while unsent:
-            unsent = unsent[posix.write(answers, unsent) :]
+        answer = protocol.encode_answer(number, data, error)
+        sent = posix.write(answers, answer)
+        while sent < len(answer):
+            sent += posix.write(answers, memoryview(answer)[sent:])
         number += 1
         codec.settle()
 

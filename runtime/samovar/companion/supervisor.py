@@ -20,13 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
-    from typing import Any, TypeVar, TypeVarTuple, Unpack
+    from typing import Any
 
     from samovar.companion.protocol import Answer
     from samovar.context import LambdaContext
-
-    T = TypeVar("T")
-    Args = TypeVarTuple("Args")
 
 _FATAL_FAILURES = 4  # in a row; lambda_proc's number
 _PAUSES = (0.0, 0.25, 1.0)  # seconds from the first, second, third failure in a row to the next start
@@ -35,6 +32,16 @@ _MARGIN = 0.1  # seconds before the deadline that are kept for killing the proce
 _GRACE = 0.3  # seconds from SIGTERM to SIGKILL; Lambda gives the whole shutdown 0.5
 _LONGEST_WAIT = (1 << 31) - 1  # ms, for poll; no invocation lasts 24 days
 _SIGKILL, _SIGTERM = 9, 15
+
+_pid = posix.getpid()  # kept here, as asking the kernel costs each call 0.2 µs
+
+
+def _forked() -> None:
+    global _pid
+    _pid = posix.getpid()
+
+
+posix.register_at_fork(after_in_child=_forked)
 
 
 class Companion:
@@ -78,7 +85,7 @@ class Companion:
         self._free: SimpleQueue[_Worker] = SimpleQueue()
         self._closed = False
         self._close_at_end = _closer(ref(self))
-        self._owner = posix.getpid()
+        self._owner = _pid
         try:
             self._start()
         except BaseException:
@@ -142,7 +149,7 @@ class Companion:
     def _call(self, event: bytes, context: "Any") -> "Answer":
         if self._closed:
             raise Fault("Companion.Ended", f"{self._name} has been closed")
-        if posix.getpid() != self._owner:
+        if self._owner != _pid:
             belongs = f"{self._name} belongs to the parent process"
             raise Fault("Companion.Forked", f"{belongs}; create a new Companion after fork()")
         if context is None:
@@ -151,33 +158,48 @@ class Companion:
         description = protocol.encode_context(context, posix.environ.get(b"_X_AMZN_TRACE_ID", b""))
         request = protocol.encode_request(event, description)
         try:
-            return self._with_worker(deadline, _Worker.call, event, request, deadline)
+            return self._ask(event, request, deadline)
         except Empty:
-            busy = "the only worker" if len(self._workers) == 1 else f"all {len(self._workers)} workers"
-            raise Fault(
-                "Companion.Busy", f"{busy} of {self._name} stayed busy until this invocation's deadline"
-            ) from None
+            workers = "the only worker" if len(self._workers) == 1 else f"all {len(self._workers)} workers"
+            busy = f"{workers} of {self._name} stayed busy until this invocation's deadline"
+            raise Fault("Companion.Busy", busy) from None
         except BaseException:
             if environment.running and any(worker.may_start() for worker in self._workers):
                 hooks.defer(self._replace)
             raise
 
-    def _with_worker(
-        self, deadline: "float | None", use: "Callable[[_Worker, Unpack[Args]], T]", *args: "Unpack[Args]"
-    ) -> "T":
-        """Return use(worker, *args), with a worker that no other call has. Raise Empty if none is free in time.
+    def _ask(self, event: bytes, request: bytes, deadline: "float | None") -> "Answer":
+        """Return a free worker's answer. Raise Empty.
 
-        The handler of a signal may raise between any two instructions: a worker is either in the queue or in `held`.
+        A signal handler may raise between any two instructions: a worker is either in the queue or in `held`.
         """
         held: list[_Worker] = []
         try:
             try:
                 self._take(held, deadline)
-                return use(held[0], *args)
+                return held[0].call(event, request, deadline)
             finally:
                 self._give_back(held)
         finally:
-            self._give_back(held)  # if the first was interrupted
+            if held:  # the first was interrupted
+                self._give_back(held)
+
+    def _replace(self) -> None:
+        """Start the processes that are missing, and wait until they read: the next caller finds them there."""
+        try:
+            for _ in self._workers:
+                held: list[_Worker] = []
+                try:
+                    try:
+                        self._take(held, 0.0)
+                        held[0].replace()
+                    finally:
+                        self._give_back(held)
+                finally:
+                    if held:  # the first was interrupted
+                        self._give_back(held)
+        except Empty:
+            pass  # the calls that have the other workers replace what fails
 
     def _take(self, held: "list[_Worker]", deadline: "float | None") -> None:
         """Move a free worker into `held`. Raise Empty."""
@@ -196,17 +218,9 @@ class Companion:
             worker.caller = 0
             any(map(self._free.put, map(held.pop, (-1,))))
 
-    def _replace(self) -> None:
-        """Start the processes that are missing, and wait until they read: the next caller finds them there."""
-        for _ in self._workers:
-            try:
-                self._with_worker(0.0, _Worker.replace)
-            except Empty:
-                return
-
     def close(self) -> None:
         """End the program: SIGTERM, and SIGKILL after 0.3 seconds. A call in flight fails."""
-        if not self._owner or posix.getpid() != self._owner:
+        if self._owner != _pid:
             return
         self._closed = True
         for worker in self._workers:
