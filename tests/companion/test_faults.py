@@ -1,4 +1,4 @@
-"""What can go wrong with a process, tried: each time the call says what is known, and the next event has a process."""
+"""Everything that can go wrong with a process: the call says what is known, and the next event has a process."""
 
 import contextlib
 import gc
@@ -25,7 +25,7 @@ from samovar.handler import program as exec_handler
 from tests.companion.conftest import PRELUDE, Clock, Start, alive, context, in_flight
 
 PID = "while True: ask(); answer(os.getpid())"
-# What the event says is done before it is answered.
+# Runs the event as code, then answers.
 OBEY = """
 while True:
     exec(ask())
@@ -136,7 +136,7 @@ def test_a_program_without_its_dynamic_loader_says_so(tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_descriptors() -> Iterator[Callable[[int], None]]:
-    """Uses up all descriptors but so many."""
+    """Return a function that uses up all descriptors but the given number."""
     used: list[int] = []
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -517,6 +517,15 @@ def test_an_interrupted_call_leaves_no_answer_for_the_next(start: Start, monkeyp
     assert companion.call(2) == 2
 
 
+def test_a_message_counts_the_answers(start: Start) -> None:
+    companion = start(OBEY)
+    for _ in range(2):
+        companion.call("", context())
+    assert failure(lambda: companion.call("os._exit(3)", context())).message.endswith("code 3, after 2 answers")
+    companion.call("", context())
+    assert failure(lambda: companion.call("os._exit(3)", context())).message.endswith("code 3, after 1 answer")
+
+
 # --- again and again
 
 
@@ -649,7 +658,7 @@ def test_nothing_is_left_of_processes_that_failed(start: Start, clock: Clock, lo
 
 
 def children() -> set[str]:
-    """The processes whose parent is this one, those that nobody has waited for among them."""
+    """Return the processes whose parent is this one, including those that were not waited for."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -725,7 +734,26 @@ def test_a_fork_must_start_its_own(start: Start) -> None:
     assert companion.call("parent") == "parent"
 
 
-def test_a_log_that_somebody_has_made_non_blocking_is_whole(program: Callable[[str], list[str]]) -> None:
+def test_a_fork_has_a_companion_of_its_own(program: Callable[[str], list[str]]) -> None:
+    args = program("while True: answer([ask(), os.getppid()])")
+    read, write = os.pipe()
+    with Companion(args) as companion:
+        child = os.fork()
+        if not child:
+            try:
+                with Companion(args) as own:
+                    os.write(write, repr(own.call("child") == ["child", os.getpid()]).encode())
+                companion.close()  # which is its parent's
+            finally:
+                os._exit(0)
+        os.close(write)
+        with open(read) as told:
+            assert told.read() == "True"
+        os.waitpid(child, 0)
+        assert companion.call("parent") == ["parent", os.getpid()]
+
+
+def test_a_log_that_was_made_non_blocking_is_whole(program: Callable[[str], list[str]]) -> None:
     args = program("ask()\nlog(('x' * 9_999 + '\\n') * 100)\nanswer(1)\nask()")
     source = f"import os\nfrom samovar import Companion\nos.set_blocking(2, False)\nCompanion({args!r}).call(None)"
     ended = subprocess.run([sys.executable, "-c", source], stderr=subprocess.PIPE, check=True)
@@ -844,7 +872,15 @@ def test_no_free_worker_until_the_deadline(start: Start, monkeypatch: pytest.Mon
     assert "SIGTERM" in first[0].message
 
 
-def test_who_waits_for_a_worker_learns_that_the_companion_is_closed(
+def test_several_workers_are_counted_in_the_message(start: Start) -> None:
+    companion = start(PID, workers=2)
+    held = [companion._free.get() for _ in range(2)]  # as calls in other threads have them
+    assert "all 2 workers of " in failure(lambda: companion.call(1, context(0.01))).message
+    companion._give_back(held)
+    assert companion.call(1, context())
+
+
+def test_a_call_that_waits_for_a_worker_learns_that_the_companion_is_closed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = threading.Event()
@@ -909,7 +945,7 @@ def test_when_one_worker_cannot_start_none_is_left(monkeypatch: pytest.MonkeyPat
 
 
 def _until_gone(pid: int) -> None:
-    """A grandchild's end is collected by another process: it is waited for here."""
+    """Wait for a grandchild's end, which another process collects."""
     while alive(pid):
         pass
 

@@ -252,7 +252,7 @@ def test_requests_and_answers_of_any_size(start: Start, size: int) -> None:
 
 
 def test_a_program_may_write_before_it_has_read_all(start: Start) -> None:
-    # Both pipes fill up: whoever writes all before it reads waits for ever.
+    # Both pipes fill up: a side that writes everything before it reads would block.
     companion = start(
         """
 while True:

@@ -1,4 +1,4 @@
-"""A program that is kept running: who may ask it, for how long, and when it is started again.
+"""A program that is kept running: which call has it, until when it must answer, and when it is started again.
 
 `protocol` knows what a line means, `process` how a child is run and watched. Knows neither the loop nor the wire.
 """
