@@ -35,7 +35,8 @@ MODULES = {
     "cache/shared": "tests/caching/test_shared.py",
     "companion/process": "tests/companion",
     "companion/supervisor": "tests/companion",
-    "companion/helper": "tests/companion/test_serve.py",
+    "companion/protocol": "tests/companion/test_protocol.py",
+    "companion/serving": "tests/companion/test_serve.py",
 }
 # cosmic-ray tries each operator in the place of each: one other is enough to see whether anything looks.
 OPERATORS = (
