@@ -79,7 +79,7 @@ def test_deferred_work_fails_in_a_wrecked_interpreter() -> None:
     """)
     _, first, second = execute(Run(source, (Event(b"1"), Event(b"2"))), OURS)
     assert (first.value, second.value) == (1, 2)
-    assert b"[ERROR] ValueError: Deferred fail failed: why" in first.stdout
+    assert f"[ERROR] ValueError: Deferred fail failed (RequestId: {Event().request_id}): why" in first.stdout.decode()
 
 
 @pytest.mark.parametrize("piece", ["bytearray(100_000)", "bytearray(1000)", "[]"])
@@ -122,9 +122,9 @@ def test_descriptors_are_used_up_again_and_again() -> None:
         held = []
 
         def handler(event, context):
-            for name in ("samovar.fault", "linecache"):  # so that each report has to read a file
+            for name in ("samovar.report", "linecache"):  # so that each report has to read a file
                 sys.modules.pop(name, None)
-            vars(sys.modules["samovar"]).pop("fault", None)
+            vars(sys.modules["samovar"]).pop("report", None)
             while True:
                 held.append(open("/dev/null"))
     """)
@@ -151,12 +151,12 @@ def test_a_module_of_the_functions_own_is_not_the_runtimes(name: str) -> None:
 @pytest.mark.parametrize(
     ("how", "gone"),
     [
-        ("return 1", {"event", "context", "frame", "headers"}),
-        ("return [Held('result')]", {"event", "context", "frame", "headers", "result"}),
-        ("raise Failure()", {"event", "context", "frame", "headers", "exception"}),
-        ("raise Failure() from Failure()", {"event", "context", "frame", "headers", "exception"}),
-        ("raise asyncio.CancelledError", {"event", "context", "frame", "headers"}),
-        ("return wait(event)", {"event", "context", "frame", "headers", "coroutine"}),
+        ("return 1", {"event", "context", "frame", "invocation"}),
+        ("return [Held('result')]", {"event", "context", "frame", "invocation", "result"}),
+        ("raise Failure()", {"event", "context", "frame", "invocation", "exception"}),
+        ("raise Failure() from Failure()", {"event", "context", "frame", "invocation", "exception"}),
+        ("raise asyncio.CancelledError", {"event", "context", "frame", "invocation"}),
+        ("return wait(event)", {"event", "context", "frame", "invocation", "coroutine"}),
     ],
 )
 def test_nothing_of_an_invocation_is_kept_while_the_next_is_awaited(how: str, gone: set[str]) -> None:
@@ -185,7 +185,7 @@ def test_nothing_of_an_invocation_is_kept_while_the_next_is_awaited(how: str, go
             event["held"] = Held("event")
             context.held = Held("context")
             caller = sys._getframe(1).f_locals
-            caller["headers"]["held"] = Held("headers")
+            caller["invocation"].identity = Held("invocation")
             if type(caller) is dict:  # before Python 3.13 it is a copy, which the frame keeps
                 caller.clear()
             samovar.defer(print, "deferred for", context.aws_request_id)
@@ -200,11 +200,12 @@ def test_nothing_of_an_invocation_is_kept_while_the_next_is_awaited(how: str, go
 def test_a_thread_between_two_invocations_logs_with_the_id_of_the_last() -> None:
     source = app("""
         import logging, threading, samovar
+        from samovar.environment import environment
         waiting = threading.Event()
 
         def late():
             waiting.wait()
-            while samovar.context.current() is not None:
+            while environment.invocation is not None:
                 pass
             logging.error("late")
 
