@@ -18,7 +18,7 @@ REAL = ("rie", "container")  # folders of which every test needs a real part
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 # orjson has no wheel for Python 3.15 yet, and these compare with it.
-collect_ignore = [] if find_spec("orjson") else ["test_codec.py", "test_codec_large.py"]
+collect_ignore = [] if find_spec("orjson") else ["codec"]
 
 settings.register_profile("samovar", deadline=None)  # a loaded machine is no failure
 settings.load_profile("samovar")

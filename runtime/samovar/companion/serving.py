@@ -42,7 +42,7 @@ def serve(handler: "Callable[[Any, Any], Any]") -> None:
         while unsent:
             unsent = unsent[posix.write(answers, unsent) :]
         number += 1
-        codec.settle()
+        codec.upgrade()
 
 
 def _run(handler: "Callable[[Any, Any], Any]", line: bytes) -> "tuple[bytes, bytes]":
