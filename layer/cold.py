@@ -39,9 +39,9 @@ import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import SourceFileLoader
 from _imp import _fix_co_filename
-place = sys.path[0]
+package_root = sys.path[0]
 for name, file, is_package, code in modules:
-    path = f"{place}/{file}"
+    path = f"{package_root}/{file}"
     module = type(sys)(name)
     spec = ModuleSpec(name, SourceFileLoader(name, path), origin=path, is_package=is_package)
     spec._set_fileattr = True
@@ -57,19 +57,19 @@ for name, file, is_package, code in modules:
 """
 
 
-def build(place: Path) -> Path:
-    """Write the file for the running interpreter into place/samovar and return its path. The same bytes from the
+def build(package_root: Path) -> Path:
+    """Write the file for the running interpreter into package_root/samovar and return its path. The same bytes from the
     same sources.
     """
     modules = []
     for name in MODULES:
         file = name.replace(".", "/")
-        is_package = (place / file).is_dir()
+        is_package = (package_root / file).is_dir()
         file += "/__init__.py" if is_package else ".py"
-        code = compile((place / file).read_bytes(), file, "exec", optimize=2)  # nobody reads docstrings there
+        code = compile((package_root / file).read_bytes(), file, "exec", optimize=2)  # nobody reads docstrings there
         modules.append((name, file, is_package, code))
     code = compile(_INSTALLER, "<samovar/cold>", "exec")
-    target = place / "samovar" / f"cold.{sys.implementation.cache_tag}.bin"
+    target = package_root / "samovar" / f"cold.{sys.implementation.cache_tag}.bin"
     # Version 4 of marshal writes shared references by count: through a copy, the counts are those of the bytes alone.
     content = marshal.dumps(marshal.loads(marshal.dumps((code, {"modules": modules}))))
     target.write_bytes(MAGIC_NUMBER + content)
