@@ -111,7 +111,7 @@ def test_what_the_time_does_not_reach_waits_for_the_next_response(
     hooks.defer(lambda: done.append(hooks.remaining()))
     after_response()
     assert done == [2.0]
-    assert "The time is up: deferred calls that wait for the next response: 1 (" in capsys.readouterr().out
+    assert "Out of time: deferred calls postponed to the next response: 1 (" in capsys.readouterr().out
     now[0] += 60
     invocations.begin("request-2", deadline_ms=str(int(now[0] * 1000) + 500))
     after_response()
