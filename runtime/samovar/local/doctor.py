@@ -34,14 +34,14 @@ _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 # the function's.
 _PROBE = """
 import sys
-package_root, report, name = sys.argv[1:]
-__file__ = f"{package_root}/samovar/bootstrap.py"
+place, report, name = sys.argv[1:]
+__file__ = f"{place}/samovar/bootstrap.py"
 sys.argv[:] = [__file__]
-sys.path[0] = package_root
+sys.path[0] = place
 import posix
 from time import perf_counter
 from samovar import handler, logging_hook, syspath
-syspath.set_up_sys_path(package_root)
+syspath.set_up_sys_path(place)
 logging_hook.install()
 before = set(sys.modules)
 if posix.environ.get(b"SAMOVAR_LAZY_IMPORTS") == b"all":
@@ -59,7 +59,7 @@ except BaseException as exc:
     module = sys.modules.get(name.rpartition(".")[0].replace("/", "."))
     functions = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"] if module else []
     exc.__cause__ = exc.__cause__ or (exc if kind == type(exc).__name__ else None)
-    own = (package_root + "/samovar/", "<string>", "<frozen importlib")
+    own = (place + "/samovar/", "<string>", "<frozen importlib")
     trace = traceback.TracebackException.from_exception(exc.__cause__) if exc.__cause__ else None
     if trace is not None:
         trace.stack[:] = [frame for frame in trace.stack if not frame.filename.startswith(own)]
@@ -141,7 +141,7 @@ def run(options: argparse.Namespace) -> int:
 
 def examine(handler: str, root: Path, *, lazy: bool = False) -> Examined:
     """Imports the handler in a fresh interpreter. lazy: with SAMOVAR_LAZY_IMPORTS=all. Raises Failed."""
-    package_root = Path(__file__).resolve().parents[2]
+    place = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "LAMBDA_TASK_ROOT": str(root), "_HANDLER": handler}
     for name in ("SAMOVAR_LAZY_IMPORTS", "PYTHONPYCACHEPREFIX"):  # the second moves bytecode on this machine only
         environment.pop(name, None)
@@ -149,19 +149,7 @@ def examine(handler: str, root: Path, *, lazy: bool = False) -> Examined:
         environment["SAMOVAR_LAZY_IMPORTS"] = "all"
     with tempfile.TemporaryDirectory(prefix="samovar-doctor-") as folder:
         result = Path(folder, "report")
-        command = [
-            sys.executable,
-            "-B",
-            "-S",
-            "-u",
-            "-X",
-            "importtime",
-            "-c",
-            _PROBE,
-            str(package_root),
-            str(result),
-            handler,
-        ]
+        command = [sys.executable, "-B", "-S", "-u", "-X", "importtime", "-c", _PROBE, str(place), str(result), handler]
         start = time.perf_counter()
         try:
             process = subprocess.run(
@@ -312,7 +300,9 @@ def _advice(handler: str, root: Path, found: Examined, lazy: Examined | None) ->
                 "  → what not every event needs, make when first used: a function with functools.cache"
             )
     if lazy is not None:
-        lines.append(f"SAMOVAR_LAZY_IMPORTS=all: the handler's import takes {lazy.ms:.0f} ms instead of {found.ms:.0f}")
+        lines.append(
+            f"SAMOVAR_LAZY_IMPORTS=all: the handler's import takes {lazy.ms:.0f} ms in place of {found.ms:.0f}"
+        )
     elif found.ms >= 50:
         lines.append("On Python 3.15, SAMOVAR_LAZY_IMPORTS=all puts off every import until what it brings is used.")
     return lines
