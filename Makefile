@@ -42,6 +42,7 @@ lint: setup ## ruff, mypy --strict, actionlint and zizmor
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy runtime layer bench
+	$(BIN)/lint-imports --quiet --no-cache
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github
 

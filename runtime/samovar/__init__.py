@@ -33,9 +33,8 @@ def __getattr__(name: str) -> "Any":
     import sys
 
     if name == "cache":
-        from samovar.caching import TTLCache
-
-        return globals().setdefault(name, TTLCache(name="samovar.cache"))
+        __import__("samovar.caching")
+        return globals().setdefault(name, sys.modules["samovar.caching"].TTLCache(name="samovar.cache"))
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module 'samovar' has no attribute {name!r}")
