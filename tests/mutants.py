@@ -1,7 +1,8 @@
 """`make mutants`: small changes of the core, one at a time, that the tests beside it should notice.
 
 `make mutants ARGS='wire context'` takes these modules alone, named as below. cosmic-ray makes the changes, each
-module's in a copy of the checkout of its own. What survives is printed: a test is missing, or the change makes no difference.
+module's in a copy of the checkout of its own. What survives is printed: a test is missing, or the change makes no
+difference.
 """
 
 from __future__ import annotations
