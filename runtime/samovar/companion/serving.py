@@ -46,7 +46,7 @@ def serve(handler: "Callable[[Any, Any], Any]") -> None:
         while sent < len(answer):
             sent += posix.write(answers, memoryview(answer)[sent:])
         number += 1
-        codec.settle()
+        codec.upgrade()
 
 
 def _run(handler: "Callable[[Any, Any], Any]", line: bytes) -> "tuple[bytes, bytes]":
