@@ -148,28 +148,23 @@ class _Source:
 
     def __init__(self) -> None:
         self._checked: set[str] = set()
-        path = sys.path
-        try:
-            # The function may have removed the standard library's folder.
-            sys.path = [*path, sys._stdlib_dir]  # type: ignore[attr-defined]
-            import linecache
-
-            self._linecache: Any = linecache
-        except Exception:
-            self._linecache = None
-        finally:
-            sys.path = path
 
     def line(self, path: str, line: int, module: "dict[str, Any]") -> str:
+        search_path = sys.path
         try:
+            # The function may have removed the standard library's folder, and linecache imports when it reads.
+            sys.path = [*search_path, sys._stdlib_dir]  # type: ignore[attr-defined]
+            import linecache
+
             if path not in self._checked:
                 self._checked.add(path)
-                self._linecache.lazycache(path, module)
-                self._linecache.checkcache(path)
-            source: str = self._linecache.getline(path, line)
-            return source.strip()
+                linecache.lazycache(path, module)
+                linecache.checkcache(path)
+            return linecache.getline(path, line).strip()
         except Exception:
             return ""
+        finally:
+            sys.path = search_path
 
 
 def _lines(frames: "list[Frame]") -> "list[str]":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -445,8 +446,13 @@ SOLOS = [
         ),
     ),
     *(
-        Solo(f"error-with-{name}-of-the-functions-own", own(name, used), "shadowed-stdlib", _own_module, urllib3=False)
-        for name, used in (("traceback", True), ("types", True), ("linecache", False))
+        Solo(f"error-with-{name}-of-the-functions-own", own(name, used), differs, _own_module, urllib3=False)
+        for name, used, differs in (
+            ("traceback", True, "shadowed-stdlib"),
+            ("types", True, "shadowed-stdlib"),
+            # Python 3.15 has imported linecache before the function's folder is on sys.path.
+            ("linecache", False, "shadowed-stdlib" if sys.version_info < (3, 15) else None),
+        )
     ),
     Solo(
         "error-after-sys-path-was-replaced",
