@@ -36,20 +36,20 @@ def report(client: "RuntimeClient", invocation: "Invocation | None", exc: BaseEx
 
                 told = Report(exc, request_id)
                 body, cause = told.body(), told.xray_header()
-                logs.write_error(told.error, told.details)
+                logs.failure(told.error, told.details)
                 _post(client, invocation, body, told.error["errorType"], cause)
                 return
             except ApiError:
                 raise
             except Exception:  # descriptors or memory are used up, or nothing can be imported
                 give_up_reserve()
-        error = logs.bare(exc, request_id)
+        error = logs.bare_error(exc, request_id)
         try:
             body = codec.dumps(error)
         except Exception:
             body = _UNTOLD
         try:
-            logs.write_error(error)
+            logs.failure(error)
         except Exception:
             pass
         _post(client, invocation, body, error["errorType"], b"")

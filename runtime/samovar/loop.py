@@ -62,7 +62,7 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
     """
     import gc
 
-    logs.settle()
+    logs.read_settings()
     logging_hook.install()
     failure.hold_reserve()
     gc.freeze()  # what is there already, none of it the function's: no collection needs to walk it
@@ -121,7 +121,7 @@ def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes |
         client.respond(invocation, body, content_type)
     except NotTaken as exc:
         if exc.status != 413:
-            logs.write("ERROR", f"The response of this invocation was not acknowledged: {exc}")
+            logs.record("ERROR", f"The response of this invocation was not acknowledged: {exc}")
             return
         message = f"Response payload size ({len(body)} bytes) exceeded maximum allowed payload size ({LARGEST} bytes)."
         try:
@@ -138,7 +138,7 @@ def _fail(client: RuntimeClient, invocation: "Invocation", exc: BaseException) -
     try:
         failure.report(client, invocation, exc)
     except NotTaken as refused:
-        logs.write("ERROR", f"The error of this invocation was not acknowledged: {refused}")
+        logs.record("ERROR", f"The error of this invocation was not acknowledged: {refused}")
     if isinstance(exc, Fault) and exc.fatal:
         sys.exit(1)
 
@@ -170,7 +170,7 @@ def _lazy_imports() -> None:
     if value != "all":
         raise ValueError(f"SAMOVAR_LAZY_IMPORTS={value!r}: want all, or nothing")
     if switch is None:
-        logs.write(
+        logs.record(
             "WARNING",
             f"SAMOVAR_LAZY_IMPORTS needs Python 3.15; this is {sys.version.partition(' ')[0]}, imports stay eager",
         )

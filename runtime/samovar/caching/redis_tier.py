@@ -224,7 +224,7 @@ class RedisTier:
                 value = self._codec.loads(answer)
             except Exception as error:
                 self.faults += 1
-                logs.write("WARNING", f"{name} in the second tier is not a value, loading it anew: {_said(error)}")
+                logs.record("WARNING", f"{name} in the second tier is not a value, loading it anew: {_said(error)}")
                 if not for_garbage:
                     self._settle(load)
                     return False, None
@@ -247,7 +247,7 @@ class RedisTier:
                 raise ValueError("its bytes begin as a lock's do")
             value = self._codec.loads(data)
         except Exception as error:
-            logs.write("WARNING", f"{name} cannot be kept in the second tier: {_said(error)}")
+            logs.record("WARNING", f"{name} cannot be kept in the second tier: {_said(error)}")
             yield from self._give_up(load)
             return value
         if load.holds:
@@ -258,7 +258,7 @@ class RedisTier:
             if written is not _FAULT:
                 self._settle(load)
             if written == 0:
-                logs.write("WARNING", f"{name} is not shared: it took longer than lock={self._lock} s, or was deleted")
+                logs.record("WARNING", f"{name} is not shared: it took longer than lock={self._lock} s, or was deleted")
         return value
 
     def _give_up(self, load: "_Load") -> "Steps":
@@ -367,7 +367,7 @@ class RedisTier:
             return question.answer
         self.faults += 1
         if self._broken_at is None:
-            logs.write("WARNING", f"The second tier fails, loading without it: {error}")
+            logs.record("WARNING", f"The second tier fails, loading without it: {error}")
         self._broken_at = now = time()
         for name, (lock, _, begun) in list(self._unsettled.items()):
             if now - begun > 2 * self._lock:  # it waited so long for the lock at most, and had it so long at most

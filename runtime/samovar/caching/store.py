@@ -837,7 +837,7 @@ class TTLCache:
         from samovar import logs
 
         what = f"{self.name}: the refresh of {key!r}" if self.name else f"The refresh of {key!r}"
-        logs.write(
+        logs.record(
             "WARNING",
             f"{what} failed, the old value serves until its stale time is over: {type(error).__name__}: {error}",
         )

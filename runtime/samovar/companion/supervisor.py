@@ -248,7 +248,7 @@ class _Worker:
         try:
             if not self.start().wait_until_it_reads(seconds):
                 waited = f"does not read its standard input after {seconds:.3g} s"
-                logs.write("WARNING", f"{self.name} {waited}; going on")
+                logs.record("WARNING", f"{self.name} {waited}; going on")
         except Gone as gone:
             self.end()
             raise Fault(f"Companion.{gone.kind}", str(gone)) from None
@@ -310,7 +310,7 @@ class _Worker:
                 if not gone.unread or (gone.kind == "BadAnswer" and not process.answered):  # it would do so again
                     raise
                 self.end()
-                logs.write("ERROR", f"It had no event, and is started again: {gone}")
+                logs.record("ERROR", f"It had no event, and is started again: {gone}")
         pause = self._not_before - monotonic()
         if deadline is not None:
             pause = min(pause, (deadline - monotonic()) / 2)
@@ -491,7 +491,7 @@ def _to_log(lines: bytes) -> None:
     """Whole lines of standard error to the log: as they are, or each as a record in JSON mode."""
     if logs.is_json():
         for line in lines.split(b"\n")[:-1]:
-            logs.write("INFO", line.decode("utf-8", "backslashreplace").rstrip("\r"))
+            logs.record("INFO", line.decode("utf-8", "backslashreplace").rstrip("\r"))
         return
     try:
         logs.write_whole(2, lines)
