@@ -1,19 +1,20 @@
 # Builds the Lambda layer: build/layer.zip, its SBOM and its checksums.  make -f layer.zip.mk [VARIABLE=VALUE…] [layer|check|clean]
 #
-#   layer   the zip, audited: target machine, C library, Lambda's size limits; sizes printed by part
-#   check   builds it a second time, elsewhere and otherwise, and compares the bytes
+#   layer   build the zip, check its target machine, C library and size against Lambda's limits, and print its parts' sizes
+#   check   build it again in a different environment, and compare the bytes
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
-# The function's Python, as in python3.13. One layer serves one version: orjson and the bytecode are made for it.
+# The function's Python version, as in python3.13. A layer serves one version, for which orjson and the bytecode are built.
 PYTHON_VERSION ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # x86_64 or arm64, as the function's architecture
 ARCH ?= $(patsubst aarch64,arm64,$(shell uname -m))
-# 1: carry an interpreter, for OS-only functions (provided.al2023). It comes from PYTHON_PREFIX, a folder with
-# bin/python3.X and lib/python3.X that may be moved, else `uv python install` brings python-build-standalone.
+# 1: include an interpreter, for OS-only functions (provided.al2023). It comes from PYTHON_PREFIX, a relocatable folder with
+# bin/python3.X and lib/python3.X, or else from `uv python install` (python-build-standalone).
 BUNDLE ?=
 PYTHON_PREFIX ?=
-# Whose C library the layer must run with: al2023 (2.34) or debian12 (2.36)
+# The system whose C library the layer must run with: al2023 (2.34) or debian12 (2.36)
 BASE ?= al2023
-# The bytecode needs a Python of the function's version here: python3.X on PATH, the bundled one, this command, or this container image
+# The bytecode is compiled by a Python of the function's version: python3.X on PATH, the bundled one, this command, or this
+# container image
 BYTECODE_PYTHON ?=
 BYTECODE_IMAGE ?=
 OUT ?= build
@@ -30,8 +31,8 @@ layer: $(TOOLS)/.done
 	@$(BUILD) --zip $(OUT)/layer.zip --sbom $(OUT)/layer.cdx.json
 	@cd $(OUT) && sha256sum layer.zip layer.cdx.json > SHA256SUMS && cat SHA256SUMS
 
-# Another folder, mask, time zone, language, and what Python and its tools read from the environment: none of them may
-# show in the bytes.
+# Neither the folder, the umask, the time zone and the locale, nor variables that Python and its tools read may show in the
+# bytes.
 check: layer
 	@umask 077 && mkdir -p $(OUT)/again && TZ=Asia/Kolkata LC_ALL=C TMPDIR=$(abspath $(OUT)/again) SOURCE_DATE_EPOCH=1 \
 	    PYTHONOPTIMIZE=2 PYTHONNODEBUGRANGES=1 PYTHONPYCACHEPREFIX=$(abspath $(OUT)/again) PYTHONHASHSEED=1 \
@@ -40,7 +41,7 @@ check: layer
 	@cd $(OUT)/again && sha256sum --check ../SHA256SUMS
 
 $(TOOLS)/.done: requirements/layer.txt
-	@echo '== tools to build the layer with, in $(TOOLS)'
+	@echo '== installing the layer build tools in $(TOOLS)'
 	@$(PYTHON) -I -m venv $(TOOLS)
 	@$(TOOLS)/bin/python -I -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/layer.txt
 	@touch $@

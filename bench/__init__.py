@@ -1,1 +1,1 @@
-"""What Samovar costs beside its peers, measured in one run. `python -m bench` runs all of it."""
+"""Samovar's costs beside those of its peers, measured in one run. `python -m bench` runs everything."""

@@ -1,6 +1,6 @@
-"""Everything that is measured, one after the other: what `make bench` runs. QUICK=1 or --quick for few rounds.
+"""Run all benchmarks, one after the other, as `make bench` does. QUICK=1 or --quick takes few rounds.
 
-Each benchmark is a process of its own, so that none is measured in what another one left in memory.
+Each benchmark is a process of its own, so that none is affected by what another has left in memory.
 """
 
 import os
@@ -13,12 +13,12 @@ LONG = ("bench.lazy",)  # needs a container engine and says so
 
 
 def main() -> int:
-    """Exit code: the first that is not 0."""
+    """Return the first exit code that is not 0, else 0."""
     quick = ["--quick"] if os.environ.get("QUICK") or "--quick" in sys.argv[1:] else []
     others = [argument for argument in sys.argv[1:] if argument != "--quick"]
     if others:
         print(
-            f"python -m bench takes --quick only; for {' '.join(others)}: python -m bench.runtime --help",
+            f"python -m bench takes only --quick; for {' '.join(others)}, see python -m bench.runtime --help",
             file=sys.stderr,
         )
         return 2

@@ -1,5 +1,5 @@
-# AWS's client on the same base as Samovar's image, as AWS's guide builds an image from an alternative base: the client
-# in the function's folder, the emulator in front locally. https://docs.aws.amazon.com/lambda/latest/dg/python-image.html
+# AWS's client on the same base as Samovar's image, built as in AWS's guide to images from an alternative base, under the
+# emulator. https://docs.aws.amazon.com/lambda/latest/dg/python-image.html
 ARG BASE_IMAGE
 ARG SAMOVAR_IMAGE
 FROM ${SAMOVAR_IMAGE} AS samovar

@@ -1,7 +1,7 @@
-"""The cache beside its peers, one thread, one run: ns an operation, ratios, memory under churn, SIEVE against LRU.
+"""The cache beside its peers, in one thread and one run: ns an operation, memory under churn, SIEVE against LRU.
 
 `python -m bench.cache [--quick]` prints tables and writes build/bench-cache.json; QUICK=1 is --quick. The peers take
-turns within each round, so that what else the machine does falls on all of them; a figure is the median of the rounds,
+turns within each round, so that other load on the machine affects all of them. A figure is the median of the rounds,
 and a ratio the median of the rounds' ratios.
 """
 
@@ -31,14 +31,14 @@ from samovar import cached
 from samovar.caching import TTLCache
 
 ROOT = Path(__file__).resolve().parents[1]
-TTL = 3600.0  # s; nothing expires while it is measured
-SIZE = 1000  # entries, where a cache is full
+TTL = 3600.0  # s; nothing expires during a measurement
+SIZE = 1000  # entries of a full cache
 TARGETS = {"get, a hit": 0.25, "a cached call, a hit": 0.40, "set with eviction": 0.80}  # Samovar / cachetools
 _REPEAT = 10  # calls in the body of a loop, so that the loop itself costs little
 
 
 def main(quick: bool = False, output: Path = ROOT / "build" / "bench-cache.json") -> dict[str, Any]:
-    """Measures, prints and writes. The result says of each target whether it was met; to fail is the caller's part."""
+    """Measure, print and write the figures; the result says for each target whether it was met."""
     result: dict[str, Any] = {
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -67,7 +67,7 @@ def _operations(rounds: int, number: int) -> dict[str, dict[str, dict[str, float
     for name, peers in (("get, a hit", _gets()), ("a cached call, a hit", _calls()), ("set with eviction", _sets())):
         runs: dict[str, list[float]] = {peer: [] for peer in peers}
         for run in peers.values():
-            run(number)  # to warm up: the interpreter specialises, full caches are full
+            run(number)  # warm up: specialised bytecode, full caches
         for at in range(rounds):
             _progress(f"{name}: {at + 1} of {rounds}")
             for peer, run in peers.items():
@@ -86,7 +86,7 @@ def _operations(rounds: int, number: int) -> dict[str, dict[str, dict[str, float
 
 
 def _loop(statement: str, **names: Any) -> Callable[[int], None]:
-    """A function of n that runs the statement n times, as timeit does: no call is measured but the statement's."""
+    """Return a function of n that runs the statement n times without further calls, as timeit does."""
     body = "\n".join(f"        {statement}" for _ in range(_REPEAT))
     source = f"def loop(n, {', '.join(names)}):\n    for _ in range(n // {_REPEAT}):\n{body}\n"
     scope: dict[str, Any] = {}
@@ -123,7 +123,7 @@ def _calls() -> dict[str, Callable[[int], None]]:
 
 
 def _sets() -> dict[str, Callable[[int], None]]:
-    """Each key is new, and the cache is full: one entry leaves for each that comes."""
+    """Each key is new and the cache is full, so each set evicts one entry."""
 
     def runner(put: Callable[[int, int], Any]) -> Callable[[int], None]:
         keys: Iterator[int] = iter(range(sys.maxsize))
@@ -141,7 +141,7 @@ def _sets() -> dict[str, Callable[[int], None]]:
 
 
 def _powertools() -> Any:
-    """A parameter provider whose value is in its cache: what `get_parameter` costs when nothing is fetched."""
+    """Return a parameter provider with its value cached: the cost of `get_parameter` when nothing is fetched."""
     from aws_lambda_powertools.utilities.parameters.base import BaseProvider
 
     class Provider(BaseProvider):
@@ -162,7 +162,7 @@ def _powertools() -> Any:
 
 
 def _churn(entries: int) -> dict[str, Any]:
-    """The most bytes held while a tenth of the entries goes through a cache of SIZE, and while the rest does."""
+    """Measure the peak memory while the first tenth of the entries passes through a cache of SIZE, and for the rest."""
     _progress(f"churn of {entries:,} entries")
     cache = TTLCache(SIZE, TTL)
     put, get = cache.set, cache.get
@@ -183,7 +183,7 @@ def _churn(entries: int) -> dict[str, Any]:
 
 
 def _hit_ratios(requests: int, objects: int = 100_000) -> list[dict[str, float]]:
-    """SIEVE (as the cache does it) and LRU on the same traces of Zipf-distributed requests, by skew and cache size."""
+    """Compare SIEVE (the cache's) and LRU on the same traces of Zipf-distributed requests, by skew and cache size."""
     table = []
     for skew in (0.7, 0.9, 1.1):
         trace = _zipf(requests, objects, skew)

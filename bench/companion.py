@@ -1,8 +1,8 @@
-"""The same program spawned anew for every event, as a companion, and (Python) in process: what each costs.
+"""The cost of a program as a companion, spawned anew for every event, and (Python) in process.
 
 `python -m bench.companion [--quick]` prints a table and writes build/bench-companion.json; QUICK=1 is --quick. All
-environments are up at once and take turns, each a real ./bootstrap in front of the benchmark's Runtime API: a figure is
-what a caller of that function waits, from the event sent to the response there.
+environments run at once and take turns, each a real ./bootstrap with the benchmark's Runtime API. A figure is the time
+that the function's caller waits, from sending the event to receiving the response.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "build" / "companion"
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 SIZES = {"1 KB": 1024, "1 MB": 1 << 20}
-TURN = {"1 KB": 20, "1 MB": 2}  # events in a row to an environment, when it is its turn
+TURN = {"1 KB": 20, "1 MB": 2}  # events to an environment in its turn
 ENVIRONMENT = {
     "PATH": PATH,
     "LAMBDA_TASK_ROOT": str(ROOT / "handlers"),
@@ -46,7 +46,7 @@ ROWS: dict[str, Mapping[str, str]] = {
 
 
 class _Runtime(Runtime):
-    """A runtime that may register as an extension first, as those with companions do, to be told of the shutdown."""
+    """A runtime that may register as an extension first, as those with companions do to learn of the shutdown."""
 
     _extension: socket.socket | None = None
     _at = 0
@@ -61,7 +61,7 @@ class _Runtime(Runtime):
             self._sock.sendall(
                 b"HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: 3f6b9f3c\r\nContent-Length: 2\r\n\r\n{}"
             )
-            self._extension = self._sock  # it waits for its next event on this connection, for ever
+            self._extension = self._sock  # there it waits for its next event until the environment ends
             self._sock, _ = self._listener.accept()
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             got = self._sock.recv_into(self._buffer)
@@ -75,7 +75,7 @@ class _Runtime(Runtime):
 
 
 def main(quick: bool = False, output: Path = ROOT / "build" / "bench-companion.json") -> dict[str, Any]:
-    """Measures, prints and writes; what comes back says for each target whether it was met."""
+    """Measure, print and write the figures; the result says for each target whether it was met."""
     rounds = {"1 KB": 20, "1 MB": 8, "INIT": 5} if quick else {"1 KB": 100, "1 MB": 40, "INIT": 20}
     subprocess.run([ROOT / "handlers" / "companion" / "build.sh", BUILT], env={**os.environ, "PATH": PATH}, check=True)
     launcher = Launcher(ROOT)
@@ -119,9 +119,9 @@ def _measure(launcher: Launcher, rounds: Mapping[str, int]) -> dict[str, dict[st
             body = json.dumps({"name": "Ada", "text": ["Lambda ", 1.5, "x" * 50] * ((size - 30) // 68)}).encode()
             for number in range(rounds[part]):
                 for row, runtime in runtimes.items():
-                    runtime.invoke(event(body), keep=True)  # to warm up
+                    runtime.invoke(event(body), keep=True)  # warm up
                     if json.loads(runtime.response())["event"] != json.loads(body):
-                        raise ValueError(f"{row} gave {runtime.response()[:200]!r}")
+                        raise ValueError(f"{row} returned {runtime.response()[:200]!r}")
                     for _ in range(TURN[part] if "SPAWN" not in ROWS[row] else 1):
                         taken[row][part].append(runtime.invoke(event(body)) / 1e6)
                         runtime.drain()

@@ -1,8 +1,8 @@
 """`make bench-containers`: sizes of layers and images, and cold starts in containers beside AWS's client.
 
-A cold start is a new container, one event, and what the emulator in it says its INIT took: from the runtime's start to
-its first /next. Both clients run the same handler on the same interpreter under the same processor quota, in turns.
---quick, or QUICK=1, for few rounds; --rounds N.
+A cold start is a new container and one event; its INIT, from the runtime's start to its first /next, is the one that
+the emulator in it reports. Both clients run the same handler on the same interpreter under the same processor quota, in
+turns. --quick, or QUICK=1, for few rounds; --rounds N.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tests.container import engine
 from tests.container.engine import Environment
 
 OUTPUT = engine.ROOT / "build" / "bench" / "containers.json"
-VERSION, BUNDLED = "3.13", "3.11"  # of the images, and of the interpreter that Debian 12 gives for the bundled layer
+VERSION, BUNDLED = "3.13", "3.11"  # in the images, and Debian 12's for the bundled layer
 MEMORY = (128, 512)  # MB; the processor's share is as Lambda's
 SAMOVAR, PEER = "samovar", "awslambdaric"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere to run: a container image, and for each client what is different."""
+    """A container image to run in, and what differs for each client."""
 
     image: dict[str, str]
     entrypoint: dict[str, list[str]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Place:
     mounts: dict[str, str] = field(default_factory=dict)
 
     def start(self, client: Any, runtime: str, memory: int) -> Environment:
-        """A new environment with `memory` MB and its share of a core."""
+        """Return a new environment with `memory` MB and its share of a core."""
         return Environment(
             client,
             self.image[runtime],
@@ -55,7 +55,7 @@ class Place:
 
 
 def main() -> int:
-    """Exit code 0; 1 with what is missing where there is no container engine."""
+    """Return exit code 0, or 1 with a message if there is no container engine."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     parser.add_argument("--rounds", type=int)
@@ -80,7 +80,7 @@ def main() -> int:
 
 
 def build(client: Any, work: Path) -> tuple[dict[str, Place], dict[str, dict[str, int]]]:
-    """Every place to run in, by name, and the sizes in bytes of what was built for it."""
+    """Build everything; return every place to run in by name, and the sizes in bytes of what was built."""
     emulator = {rie.find(): "/usr/local/bin/aws-lambda-rie"}
     base = engine.BASES[VERSION][0]
     ours = engine.samovar_image(client, VERSION)
@@ -131,13 +131,13 @@ def build(client: Any, work: Path) -> tuple[dict[str, Place], dict[str, dict[str
 
 
 def fresh(folder: Path) -> Path:
-    """The folder, made."""
+    """Create the folder and return it."""
     folder.mkdir()
     return folder
 
 
 def copy_out(client: Any, image: str, path: str, target: Path) -> Path:
-    """The folder `path` of an image, copied into `target`."""
+    """Copy the folder `path` of an image into `target`; return the copy."""
     container = client.containers.create(image)
     try:
         chunks, _ = container.get_archive(path)
@@ -149,7 +149,7 @@ def copy_out(client: Any, image: str, path: str, target: Path) -> Path:
 
 
 def measure(client: Any, places: Mapping[str, Place], rounds: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Cold starts in ms: place and memory, then client, then the statistics."""
+    """Measure cold starts in ms; return place and memory -> client -> statistics."""
     taken: dict[str, dict[str, list[float]]] = {}
     progress = Progress(rounds * len(places) * len(MEMORY) * 2)
     for _ in range(rounds):
@@ -164,10 +164,10 @@ def measure(client: Any, places: Mapping[str, Place], rounds: int) -> dict[str, 
 
 
 def cold_start(environment: Environment, runtime: str) -> float:
-    """INIT in ms of a new environment, which it ends. ValueError unless it is that runtime that answers."""
+    """Return the INIT of a new environment in ms, and end it. Raises ValueError if another runtime answers."""
     with environment:
         if (answer := environment.invoke({})).get("official_client") is not (runtime == PEER):
-            raise ValueError(f"{runtime} was to answer, and what came is {answer}:\n{environment.log()}")
+            raise ValueError(f"expected a response from {runtime}, not {answer}:\n{environment.log()}")
         environment.wait_log("INIT REPORT(")
         duration = rie.parse(*environment.outputs()).inits[0].duration_ms
     if duration is None:
@@ -176,7 +176,7 @@ def cold_start(environment: Environment, runtime: str) -> float:
 
 
 def size_table(sizes: Mapping[str, Mapping[str, int]]) -> str:
-    """The sizes as text."""
+    """Format the sizes."""
     image, layers = sizes["image"], sizes["layer, zipped"]
     added = {name: (image[name] - image["base"]) / 1e6 for name in (SAMOVAR, PEER)}
     lines = [
@@ -192,12 +192,12 @@ def size_table(sizes: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def met(within: bool) -> str:
-    """A verdict's word."""
+    """Return the word for a verdict."""
     return "met" if within else "MISSED"
 
 
 def start_table(starts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """The cold starts as text."""
+    """Format the cold starts."""
     head = f"{'INIT in the container, ms (median)':<44}{SAMOVAR:>10}{PEER:>14}{'ratio':>8}"
     lines = [head, "─" * len(head)]
     for row, both in starts.items():

@@ -8,7 +8,7 @@ import random
 
 
 def upload(size: int) -> bytes:
-    """What API Gateway makes of an uploaded file: a JSON document of exactly `size` bytes, nearly all of it Base64."""
+    """Return an uploaded file as API Gateway sends it: JSON of exactly `size` bytes, nearly all of it Base64."""
     content = base64.b64encode(random.Random(20261122).randbytes(size)).decode()
     document = {"version": "2.0", "routeKey": "PUT /file", "isBase64Encoded": True, "queryString": None, "body": ""}
     document["body"] = content[: size - len(_encode(document))]
@@ -16,9 +16,9 @@ def upload(size: int) -> bytes:
 
 
 def records(size: int) -> bytes:
-    """Nested objects, text, numbers, some null: a JSON document of exactly `size` bytes, at least 400.
+    """Return nested objects, text, numbers and some nulls: JSON of exactly `size` bytes, at least 400.
 
-    The same one every time.
+    The same size always gives the same document.
     """
     dice = random.Random(20261122)
     made: list[object] = []

@@ -1,6 +1,6 @@
-"""A launcher of processes: each is born on one core, in one control group, with nothing of the benchmark's memory.
+"""A small process that starts others on one core, in one control group, without the benchmark's memory.
 
-Knows nothing of what it starts.
+Knows nothing about the programs it starts.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 
 
 class RuntimeDied(Exception):
-    """The process under test ended, or said something that a runtime does not say."""
+    """The process under test ended, or sent something that a runtime does not send."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a process: when, in ns, its wait status, the processor time it took, in ns."""
+    """The end of a process: its time in ns, the wait status, and the processor time used, in ns."""
 
     at: int
     status: int
@@ -31,10 +31,9 @@ class Ended:
 
 
 class Launcher:
-    """A small process that starts others: on its core, in its control group, with nothing of the benchmark's memory.
+    """The benchmark's end of a launcher. The processes it starts are on its core and in its group from the beginning.
 
-    What it starts is born on that core and in that group. folder: the working directory of all of them. over: the
-    connection to a launcher that is there already.
+    folder: the working directory of all of them. over: the connection to a launcher that is running already.
     """
 
     def __init__(
@@ -60,12 +59,12 @@ class Launcher:
         theirs.close()
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], output: int) -> tuple[int, int]:
-        """Starts a process whose stdout and stderr are `output`. Returns its pid and when it was started, in ns."""
+        """Start a process whose stdout and stderr are `output`; return its pid and its start time in ns."""
         answer = self._ask({"start": list(command), "environment": dict(environment)}, [output])
         return answer["pid"], answer["at"]
 
     def wait(self, pid: int) -> Ended:
-        """Waits for the end of a process."""
+        """Wait for a process to end."""
         return Ended(**self._ask({"wait": pid}, []))
 
     def close(self) -> None:

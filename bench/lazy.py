@@ -1,7 +1,7 @@
-"""SAMOVAR_LAZY_IMPORTS=all on Python 3.15, in a container of the base image: INIT with and without.
+"""INIT with and without SAMOVAR_LAZY_IMPORTS=all, on Python 3.15 in a container of the base image.
 
-The measuring happens in the container, by that Python, over the container's own loopback: `python -m bench.lazy`
-prepares a folder, mounts it there and runs itself with --inside. Needs an engine and the base image, nothing else.
+`python -m bench.lazy` prepares a folder, mounts it in a container and runs itself there with --inside: that Python
+measures, over the container's own loopback. Needs a container engine and the base image, nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOUNTED = Path("/bench")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a table and writes bench/results/lazy.json. Exit code 0 where there is no engine, too."""
+    """Print a table, write bench/results/lazy.json, and return exit code 0, even without a container engine."""
     parser = argparse.ArgumentParser(prog="python -m bench.lazy")
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")), help="also QUICK=1")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def outside(rounds: int, quick: bool) -> int:
-    """Starts the container, shows what it measured."""
+    """Start the container and show what it measured."""
     import docker
     from docker.errors import DockerException, ImageNotFound
 
@@ -62,10 +62,10 @@ def outside(rounds: int, quick: bool) -> int:
             remove=True,
         )
     except ImageNotFound:
-        print(f"bench.lazy: no figures: {IMAGE} is missing: tools/docker-engine {IMAGE}", file=sys.stderr)
+        print(f"bench.lazy: no figures, since {IMAGE} is missing: run tools/docker-engine {IMAGE}", file=sys.stderr)
         return 0
     except DockerException as exc:
-        print(f"bench.lazy: no figures: no container engine answers ({exc})", file=sys.stderr)
+        print(f"bench.lazy: no figures, since no container engine answers ({exc})", file=sys.stderr)
         return 0
     measured = json.loads((folder / "measured.json").read_text())
     lines = [f"{'':50}{'eager':>10}{'lazy':>10}{'ratio':>8}"]
@@ -87,7 +87,7 @@ def outside(rounds: int, quick: bool) -> int:
 
 
 def _prepare(folder: Path) -> None:
-    """The folder that the container sees: the benchmark, bootstrap, the package and boto3, without bytecode."""
+    """Fill the folder for the container: the benchmark, bootstrap, the package and boto3, without bytecode."""
     from bench import stage
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -97,7 +97,7 @@ def _prepare(folder: Path) -> None:
         stage.CHECKOUT / "runtime" / "samovar", folder / "opt" / "samovar" / "lib" / "samovar", ignore=plain
     )
     shutil.copy2(stage.CHECKOUT / "bootstrap", folder / "opt" / "bootstrap")
-    shutil.copy2(stage.CHECKOUT / "runtime" / "samovar" / "local" / "cold.py", folder / "make_cold.py")
+    shutil.copy2(stage.CHECKOUT / "layer" / "cold.py", folder / "cold.py")
     shutil.move(folder / "bench" / "handlers", folder / "task")
     for name in stage.DISTRIBUTIONS:
         if name not in ("awslambdaric", "orjson", "simplejson", "snapshot-restore-py"):  # not for this interpreter
@@ -105,7 +105,7 @@ def _prepare(folder: Path) -> None:
 
 
 def inside(rounds: int) -> dict[str, object]:
-    """In the container: milliseconds by handler, mode and end point."""
+    """Measure, in the container; return milliseconds by handler, mode and end point."""
     import compileall
     import importlib
     import py_compile
@@ -117,7 +117,7 @@ def inside(rounds: int) -> dict[str, object]:
     compileall.compile_dir(
         _MOUNTED, maxlevels=20, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
     )
-    importlib.import_module("make_cold").build(opt / "samovar" / "lib")
+    importlib.import_module("cold").build(opt / "samovar" / "lib")
     wire = platform.event(events.records(1 << 10))
     found: dict[str, list[float]] = defaultdict(list)
     launcher = Launcher(_MOUNTED / "task")

@@ -1,6 +1,6 @@
-"""The benchmark's side of the wire: a Runtime API that costs as little as Python can.
+"""The benchmark's side of the wire: a Runtime API that costs as little as is possible in Python.
 
-One thread, one connection, one buffer: the process under test is on one core, this on another. Times are
+One thread, one connection, one buffer. The process under test is on one core, this on another. Times are
 `time.perf_counter_ns()`, the same clock in every process here. Knows nothing of rows and columns.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.launcher import Launcher, RuntimeDied
 
 _BUFFER = 8 << 20  # bytes: the largest response with its head
-_PATIENCE = 60  # seconds without a byte before a runtime is given up
+_TIMEOUT = 60  # seconds without a byte from a runtime
 REQUEST_ID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 # The heads that the RIE sends, header for header.
 _EVENT = (
@@ -37,7 +37,7 @@ _ACCEPTED = (
 
 
 def event(body: bytes) -> bytes:
-    """The answer to /next with this event: head and body."""
+    """Return the HTTP response to /next with this event: head and body."""
     deadline = time.time_ns() // 1_000_000 + 900_000
     return _EVENT.format(id=REQUEST_ID, deadline=deadline, length=len(body)).encode() + body
 
@@ -72,13 +72,13 @@ class Runtime:
         self._response = b""
 
     def first_next(self) -> int:
-        """When the first bytes of the first GET /next came, in ns."""
+        """Wait for the first GET /next; return the time of its first bytes in ns."""
         try:
             # A runtime that dies before it connects closes its output: no need to wait for the time-out.
             poll = select.poll()
             poll.register(self._listener, select.POLLIN)
             poll.register(self._output, select.POLLIN)
-            while not any(fd == self._listener.fileno() for fd, _ in poll.poll(_PATIENCE * 1000)):
+            while not any(fd == self._listener.fileno() for fd, _ in poll.poll(_TIMEOUT * 1000)):
                 if self.drain() is None:
                     raise ConnectionError("it closed its output")
             self._sock, _ = self._listener.accept()
@@ -92,10 +92,9 @@ class Runtime:
         return at
 
     def invoke(self, wire: bytes, keep: bool = False) -> int:
-        """Sends an event and takes the response; the runtime has asked for the next event when this returns.
+        """Send an event made by `event`; return the ns from before it is sent until the response is complete.
 
-        wire: made by `event`. keep: for `response`. Returns ns from before the event was sent until the response was
-        there.
+        On return, the runtime has asked for the next event. keep: keep the body for `response`.
         """
         sock, buffer = self._sock, self._buffer
         assert sock is not None
@@ -131,22 +130,22 @@ class Runtime:
         return taken
 
     def response(self) -> bytes:
-        """The body of the last response that was kept."""
+        """Return the body of the last response that was kept."""
         return self._response
 
     def processor_time(self) -> int:
-        """Ns of processor time of the whole process so far, its ended threads included."""
+        """Return the ns of processor time of the whole process so far, including its ended threads."""
         return time.clock_gettime_ns((~self.pid << 3) | 2)  # CPUCLOCK_SCHED of a process: clock_getcpuclockid(3)
 
     def memory(self) -> Memory:
-        """Resident set now and at its peak."""
+        """Return the resident set now and at its peak."""
         fields = dict(
             line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if ":" in line
         )
         return Memory(*(int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM")))
 
     def drain(self) -> bytes | None:
-        """What it has written to stdout and stderr since the last time; None at the end."""
+        """Return the output to stdout and stderr since the last call; None at its end."""
         try:
             data = os.read(self._output, 1 << 20)
         except BlockingIOError:
@@ -155,7 +154,7 @@ class Runtime:
         return data or None
 
     def close(self) -> None:
-        """Ends the process, as Lambda does: SIGKILL."""
+        """End the process as Lambda does, with SIGKILL."""
         if self._ended:
             return
         self._ended = True
@@ -186,7 +185,7 @@ class Runtime:
             raise ConnectionError(f"not GET /next: {bytes(self._buffer[: min(got, 2000)])!r}")
 
     def _slowly(self, got: int) -> tuple[int, int]:
-        """A head that came in pieces."""
+        """Receive the rest of a head that came in pieces."""
         assert self._sock is not None
         while (end := self._buffer.find(b"\r\n\r\n", 0, got)) < 0:
             more = self._sock.recv_into(self._view[got:]) if got else 0
@@ -205,7 +204,7 @@ class Runtime:
 
 
 def floor(launcher: Launcher, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, int]:
-    """A process that is no runtime: ns from its start to its end, and ns of processor time."""
+    """Run a process that is not a runtime; return the ns from its start to its end, and of processor time."""
     output = os.open(os.devnull, os.O_WRONLY)
     try:
         pid, at = launcher.start(command, environment, output)
@@ -219,5 +218,5 @@ def floor(launcher: Launcher, command: Sequence[str], environment: Mapping[str, 
 
 def _limit(sock: socket.socket) -> None:
     # In the kernel, not settimeout: that would cost a poll() before every receive.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _PATIENCE, 0))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _TIMEOUT, 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _TIMEOUT, 0))

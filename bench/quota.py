@@ -1,6 +1,6 @@
-"""A share of a core, as Lambda gives it to a small function: a control group with a quota (v1 or v2), or a container.
+"""A share of a core, as a small function has on Lambda: a control group with a quota (v1 or v2), or a container.
 
-Knows nothing of what runs in it.
+Knows nothing about the processes in it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.launcher import Launcher
 
-PERIOD = 20_000  # microseconds; the kernel's own 100 ms would round every time to a multiple of it
+PERIOD = 20_000  # microseconds; the kernel's default of 100 ms would round all times to multiples of it
 
 
 _V1 = {"cpu.cfs_period_us": "{period}", "cpu.cfs_quota_us": "{quota}"}
@@ -23,14 +23,14 @@ _V2 = {"cpu.max": "{quota} {period}"}
 
 
 class NoQuota(Exception):
-    """There is no way here to limit the processor; the text says why."""
+    """The processor cannot be limited on this machine; the text says why."""
 
 
 @contextlib.contextmanager
 def launcher(share: float, folder: Path, core: int | None) -> Iterator[Launcher]:
-    """What starts processes that share `share` of one core between them. Raises NoQuota.
+    """Yield a launcher whose processes together have `share` of one core. Raises NoQuota.
 
-    In a control group where one can be made (as root it can), else in a container.
+    It is in a control group if one can be created (as root it can), else in a container.
     """
     try:
         group = _make(share)
@@ -47,7 +47,7 @@ def launcher(share: float, folder: Path, core: int | None) -> Iterator[Launcher]
 
 @contextlib.contextmanager
 def _container(share: float, folder: Path, core: int | None, why: object) -> Iterator[Launcher]:
-    """A launcher in a container that has this machine's files, processes and network, and the quota."""
+    """Yield a launcher in a container with the quota and this machine's files, processes and network."""
     import docker
     from docker.errors import DockerException
 
@@ -76,10 +76,10 @@ def _container(share: float, folder: Path, core: int | None, why: object) -> Ite
             )
             connection, _ = listener.accept()
         except StopIteration:
-            raise NoQuota(f"{why}; and the container engine has no image with python in its name") from None
+            raise NoQuota(f"{why}, and the container engine has no image with python in its name") from None
         except (DockerException, OSError) as exc:
             said = container.logs().decode().strip() if container is not None else ""
-            raise NoQuota(f"{why}; and no container does: {exc} {said}") from None
+            raise NoQuota(f"{why}, and no container started: {exc} {said}") from None
         else:
             with contextlib.closing(Launcher(folder, over=connection)) as made:
                 yield made
@@ -89,7 +89,7 @@ def _container(share: float, folder: Path, core: int | None, why: object) -> Ite
 
 
 def _quota(share: float) -> int:
-    return max(1000, round(PERIOD * share))  # the kernel takes no less than 1 ms
+    return max(1000, round(PERIOD * share))  # the kernel's minimum is 1 ms
 
 
 def _make(share: float) -> Path:
@@ -110,7 +110,7 @@ def _make(share: float) -> Path:
             continue
         return folder
     raise NoQuota(
-        "no control group can be made (as root it can): " + "; ".join(reasons or ["no cpu controller is mounted"])
+        "no control group can be created (it takes root): " + "; ".join(reasons or ["no cpu controller is mounted"])
     )
 
 

@@ -1,6 +1,6 @@
-"""Figures to something one can read: summaries, a table, JSON, Markdown, a picture, and a bar while they are made.
+"""Readable results: summaries, a table, Markdown, a chart, and a progress bar.
 
-Knows nothing of how anything was measured.
+Knows nothing about how anything was measured.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Metric:
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Median, quartiles, minimum, 99th percentile and number of the values."""
+    """Summarise the values: number, minimum, quartiles, median, 99th percentile, maximum, mean."""
     ordered = sorted(values)
     return {
         "n": len(ordered),
@@ -54,7 +54,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The percentile of sorted values, between neighbours where it falls there."""
+    """Return a percentile of sorted values, interpolated between neighbours."""
     place = (len(ordered) - 1) * percent / 100
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
@@ -66,7 +66,7 @@ Summaries = Mapping[str, Mapping[str, Mapping[str, float]]]  # metric, row, stat
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A target held against what was measured."""
+    """A target, compared with what was measured."""
 
     metric: Metric
     ratio: float
@@ -83,7 +83,7 @@ class Verdict:
 
 
 def verdicts(metric: Metric, results: Summaries, row: str) -> list[Verdict]:
-    """The metric's targets for one row, as far as their figures are there."""
+    """Return the verdicts on the metric's targets for one row, as far as their figures exist."""
     measured = results.get(metric.key, {})
     found = []
     for against, limit in ((REFERENCE, metric.target), (metric.floor or "", metric.floor_target)):
@@ -94,7 +94,7 @@ def verdicts(metric: Metric, results: Summaries, row: str) -> list[Verdict]:
 
 
 def table(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, row: str) -> str:
-    """The figures as lines of text: a metric a line, a runtime a column, in brackets the ratio to the reference."""
+    """Format the figures as text: a metric a line, a runtime a column, the ratio to the reference in brackets."""
     shown = [name for name in rows if any(name in results.get(metric.key, {}) for metric in metrics)]
     cells = [["", *(rows[name] for name in shown), "target"]]
     for metric in metrics:
@@ -113,7 +113,7 @@ def table(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries
 
 
 def markdown(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, row: str, about: str) -> str:
-    """The table for the README, with the machine and the date below it."""
+    """Format the table for the README, with the machine and the date below it."""
     shown = [name for name in rows if any(name in results.get(metric.key, {}) for metric in metrics)]
     lines = ["| | " + " | ".join(rows[name] for name in shown) + " | target |"]
     lines.append("|---|" + "--:|" * len(shown) + "---|")
@@ -141,7 +141,7 @@ def _cell(metric: Metric, measured: Mapping[str, Mapping[str, float]], name: str
 
 
 def svg(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, row: str, about: str) -> str:
-    """A bar chart: for each metric a bar a runtime, as a ratio to the reference, and a tick where the target is."""
+    """Draw a bar chart: for each metric a bar a runtime, as a ratio to the reference, and a tick at the target."""
     colours = ("#c2410c", "#64748b", "#94a3b8", "#cbd5e1", "#e2e8f0")
     shown = [name for name in rows if any(name in results.get(metric.key, {}) for metric in metrics)]
     left, width, bar, gap, longest = 270, 880, 13, 14, 2.2
@@ -166,7 +166,7 @@ def svg(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, 
             top = y + place * bar
             colour = colours[shown.index(name) % len(colours)]
             bars.append(f'<rect x="{left}" y="{top}" width="{length:.1f}" height="{bar - 2}" fill="{colour}"/>')
-            if ratio > longest:  # longer than there is room for
+            if ratio > longest:  # the bar is cut
                 bars.append(f'<path d="M{left + length - 16:.1f} {top + bar}l8 {-bar - 2}" class="cut"/>')
             label = f"{value:,.{metric.digits}f} {metric.unit}" + (f" · {ratio:.2f}" if name != REFERENCE else "")
             parts.append(f'<text x="{left + length + 5:.1f}" y="{top + bar - 4}" class="figure">{escape(label)}</text>')
@@ -198,7 +198,7 @@ def svg(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, 
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Describe the machine that the figures depend on."""
     model = next(
         (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.machine(),
@@ -214,7 +214,7 @@ def machine() -> dict[str, Any]:
 
 
 def about(machine: Mapping[str, Any]) -> str:
-    """The machine as one line."""
+    """Format the machine as one line."""
     return "{cpu}, {cores} cores, {memory_gb} GB, {kernel}, {python}; {date}".format(**machine)
 
 
@@ -237,7 +237,7 @@ class Progress:
         self._start = time.monotonic()
 
     def step(self, work: float, what: str) -> None:
-        """So much of the work is done; what: the work in hand."""
+        """Add finished work. what: the name of that work."""
         self._done += work
         share = min(self._done / self._total, 1.0)
         seconds = time.monotonic() - self._start
@@ -252,7 +252,7 @@ class Progress:
         self._out.flush()
 
     def close(self) -> None:
-        """Leaves the line to the table."""
+        """Clear the line, for the table."""
         if self._terminal:
             self._out.write("\r" + " " * (min(shutil.get_terminal_size().columns, 110) - 1) + "\r")
             self._out.flush()

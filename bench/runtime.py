@@ -1,7 +1,7 @@
 """Samovar beside its peers: cold start, warm invocations, memory, small CPU shares. `python -m bench.runtime --help`.
 
-Every round of every part visits all rows in turn, so that what disturbs the machine disturbs all of them. The process
-under test has one core, the scripted Runtime API another; where there is only one they share it.
+Every round of every part visits all rows in turn, so that other load on the machine affects all of them. The process
+under test has one core and the scripted Runtime API another; if there is only one, they share it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _charted() -> list[Metric]:
 
 
 def _described(results: report.Summaries) -> dict[str, object]:
-    """The results with what each of them is, and the targets."""
+    """Return the results with their titles, units and targets."""
     described: dict[str, object] = {}
     for key, by_row in results.items():
         metric = next((metric for metric in METRICS if metric.key == key), None)
@@ -127,7 +127,7 @@ def _described(results: report.Summaries) -> dict[str, object]:
 
 
 class Bench:
-    """One run: the place, how rows are started, what has been measured so far."""
+    """One run: the stage, how each row is started, and the samples so far."""
 
     def __init__(self, place: Stage, rows: Sequence[str]) -> None:
         self.place = place
@@ -140,12 +140,12 @@ class Bench:
         self.launcher = Launcher(place.task_root, self.core)
 
     def pin(self) -> None:
-        """Puts this process, the Runtime API, on the other core."""
+        """Move this process, the Runtime API, to the other core."""
         if self.core is not None:
             os.sched_setaffinity(0, {self._own_core})
 
     def command(self, row: str, handler: str) -> tuple[list[str], dict[str, str]]:
-        """How a row is started, and its variables."""
+        """Return the command that starts a row, and its environment variables."""
         environment = self.place.environment(handler)
         python = str(self.place.python)
         match row:
@@ -168,7 +168,7 @@ class Bench:
         return platform.Runtime(launcher or self.launcher, *self.command(row, f"{handler}.handler"))
 
     def event(self, size: str) -> bytes:
-        """A whole answer to /next with an event of that size, its deadline ahead."""
+        """Return the HTTP response to /next with an event of that size and a deadline in the future."""
         return platform.event(self._payload(size))
 
     def _payload(self, size: str) -> bytes:
@@ -180,7 +180,7 @@ class Bench:
         self.samples[metric][row].extend(values)
 
     def check_echo(self, runtime: platform.Runtime, size: str) -> None:
-        """Raises unless the event comes back: what answers something else is not compared."""
+        """Raise RuntimeDied unless the event comes back: only equal work is compared."""
         runtime.invoke(self.event(size), keep=True)
         if json.loads(runtime.response()) != json.loads(self._payload(size)):
             raise RuntimeDied(f"the echo of {size} is not its event: {runtime.response()[:200]!r}")
@@ -199,7 +199,7 @@ def _mb(size: float) -> float:
 
 
 def cold(bench: Bench, row: str) -> None:
-    """INIT and first answer of the handler that imports nothing, memory after INIT; the bare interpreter's life."""
+    """Measure INIT, first response and memory of the handler without imports, or the bare interpreter's whole life."""
     if row.startswith("bare"):
         taken, processor_time = platform.floor(bench.launcher, *bench.command(row, "echo.handler"))
         bench.add("next", row, _ms(taken))
@@ -232,7 +232,7 @@ def _cold_with(bench: Bench, row: str, handler: str) -> None:
 
 
 def warm_1k(bench: Bench, row: str) -> None:
-    """A fresh environment's first 300 invocations, its memory then, and what it does once everything has settled."""
+    """Measure a new environment's first 300 invocations, its memory after them, and the steady state."""
     wire = bench.event("1k")
     with bench.runtime(row, "echo") as runtime:
         runtime.first_next()
@@ -274,7 +274,7 @@ def _warm_echo(bench: Bench, row: str, size: str, before: int, count: int, unit:
 
 
 def warm_typical(bench: Bench, row: str) -> None:
-    """The handler that logs: its lines go into a pipe that is emptied between the measured times."""
+    """Measure the handler that logs; the pipe with its lines is emptied outside the measured times."""
     wire = bench.event("1k")
     with bench.runtime(row, "typical") as runtime:
         runtime.first_next()
@@ -285,7 +285,7 @@ def warm_typical(bench: Bench, row: str) -> None:
 
 
 def heap(bench: Bench, row: str) -> None:
-    """The collector's part: many objects alive, and garbage that only it can free."""
+    """Measure garbage collection: many live objects, and garbage that only the collector can free."""
     wire = bench.event("1k")
     with bench.runtime(row, "heap") as runtime:
         runtime.first_next()
@@ -315,7 +315,7 @@ def _measure(
 
 
 def small(share: str, handler: str) -> Callable[[Bench, str], None]:
-    """The whole run under a CPU quota: INIT, first answer, 100th answer."""
+    """Return a turn under a CPU quota: INIT, first response, 100th response."""
 
     def turn(bench: Bench, row: str) -> None:
         wire = bench.event("1k")
@@ -336,7 +336,7 @@ def small(share: str, handler: str) -> Callable[[Bench, str], None]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing to measure: a turn is one process's life. cost: seconds a turn takes, for the progress bar."""
+    """One thing to measure. A turn is one process's life; `cost` is its seconds, for the progress bar."""
 
     turn: Callable[[Bench, str], None]
     rows: tuple[str, ...]
@@ -366,10 +366,10 @@ PARTS = {
 
 
 def measure(bench: Bench, rounds: Mapping[str, int], progress: report.Progress, notes: list[str]) -> None:
-    """Runs the parts, each so many rounds; a round visits every row, beginning with another one each time."""
+    """Run the parts, each for its number of rounds. A round visits every row, each time starting with another one."""
     bench.pin()
     gc.collect()
-    gc.disable()  # the benchmark's own collector is not to be measured
+    gc.disable()  # the benchmark's own collections must not be measured
     for name, count in rounds.items():
         part = PARTS[name]
         rows = [row for row in part.rows if row in bench.rows]
@@ -385,26 +385,26 @@ def measure(bench: Bench, rounds: Mapping[str, int], progress: report.Progress, 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table and writes the results. Exit code 0 whether or not targets are met: figures are not a test."""
+    """Print the table, write the results and return 0, even if targets are missed: figures are not a test."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.runtime", description=__doc__.partition("\n")[0] if __doc__ else None
     )
     parser.add_argument(
         "--quick", action="store_true", default=bool(os.environ.get("QUICK")), help="few rounds; also QUICK=1"
     )
-    parser.add_argument("--only", help=f"parts, by commas: {', '.join(PARTS)}")
-    parser.add_argument("--rows", help=f"rows, by commas: {', '.join(ROWS)}")
-    parser.add_argument("--rounds", type=int, help="so many rounds of each part")
+    parser.add_argument("--only", help=f"run only these parts, separated by commas: {', '.join(PARTS)}")
+    parser.add_argument("--rows", help=f"run only these rows, separated by commas: {', '.join(ROWS)}")
+    parser.add_argument("--rounds", type=int, help="the number of rounds of each part")
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"folder for the results (default: {RESULTS.relative_to(CHECKOUT)}, nothing with --only or --rows)",
+        help=f"where the results go (default: {RESULTS.relative_to(CHECKOUT)}; none with --quick, --only or --rows)",
     )
     parser.add_argument("--min", action="store_true", help="show the fastest of each instead of the median")
     options = parser.parse_args(arguments)
     parts = _chosen(parser, "--only", options.only, PARTS)
     rows = _chosen(parser, "--rows", options.rows, ROWS)
-    out = options.out or (None if options.only or options.rows else RESULTS)
+    out = options.out or (None if options.quick or options.only or options.rows else RESULTS)
 
     print("bench: preparing the interpreter in build/bench", file=sys.stderr)
     bench = Bench(stage(), rows)

@@ -1,9 +1,9 @@
-"""The place where runtimes are measured: an interpreter of its own, laid out as in a container image, under build/.
+"""The place where runtimes are measured: an interpreter of its own under build/, laid out as in a container image.
 
-A copy of this interpreter's standard library and of the installed distributions that the runtimes need, nothing else:
-no .pth file, no virtual environment whose configuration `site` would read. Every runtime is started by the same
-binary in the same folder with the same variables. Samovar lies beside it as the layer has it (bootstrap, samovar/lib,
-bytecode with unchecked hashes, the cold path in one file) and in site-packages too, for `python -m samovar`.
+It has a copy of this interpreter's standard library and the installed distributions that the runtimes need, nothing
+else: no .pth file, and no virtual environment whose configuration `site` would read. Every runtime is started by the
+same binary in the same folder with the same variables. Samovar is beside it as in the layer (bootstrap, samovar/lib,
+bytecode with unchecked hashes, the cold path in one file), and in site-packages for `python -m samovar`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NOT_NEEDED = (
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Paths that the benchmark starts things from."""
+    """The paths of what the benchmark starts."""
 
     python: Path
     bootstrap: Path
@@ -61,7 +61,7 @@ class Stage:
     peers: Path
 
     def environment(self, handler: str) -> dict[str, str]:
-        """The variables of a function, the same for every runtime but for its own switches."""
+        """Return a function's environment variables, the same for every runtime except its own settings."""
         return {
             "PATH": f"{self.python.parent}:/usr/bin:/bin",
             "LANG": "C.UTF-8",
@@ -82,7 +82,7 @@ class Stage:
 
 
 def stage(folder: Path | None = None) -> Stage:
-    """Makes the place, or brings it up to date: the interpreter once, Samovar and the handlers on every call."""
+    """Create the stage or update it: the interpreter once, Samovar and the handlers on every call."""
     folder = folder or CHECKOUT / "build" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     _lock(folder / "lock")
@@ -108,12 +108,12 @@ def stage(folder: Path | None = None) -> Stage:
 
 
 def _lock(path: Path) -> None:
-    """One benchmark at a time, until this process ends: two would change each other's files and figures."""
+    """Lock the stage until this process ends: two benchmarks would change each other's files and figures."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print(f"bench: another benchmark is running in {path.parent}: waiting for it", file=sys.stderr)
+        print(f"bench: waiting for another benchmark in {path.parent}", file=sys.stderr)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
@@ -163,12 +163,12 @@ def _interpreter(prefix: Path) -> None:
         install(name, site_packages)
     found = subprocess.run([binary, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, env={})
     if found.stdout.strip() != str(prefix):
-        raise SystemExit(f"bench: the copy of {base} in {prefix} does not run there: {found.stdout}{found.stderr}")
+        raise SystemExit(f"bench: the copy of {base} in {prefix} does not run: {found.stdout}{found.stderr}")
     _compile(library, py_compile.PycInvalidationMode.TIMESTAMP)
 
 
 def install(name: str, target: Path) -> None:
-    """Copies an installed distribution's files into a folder, without bytecode and scripts."""
+    """Copy an installed distribution's files into a folder, without bytecode and scripts."""
     for file in metadata.files(name) or ():
         source = Path(str(file.locate()))
         if ".." not in file.parts and "__pycache__" not in file.parts and source.exists():
@@ -190,7 +190,7 @@ def _package(target: Path, mode: py_compile.PycInvalidationMode) -> None:
 
 
 def _compile(folder: Path, mode: py_compile.PycInvalidationMode) -> None:
-    # Syntax errors in somebody's templates are no matter of ours: quiet=2.
+    # quiet=2, since packages contain templates that do not compile.
     compileall.compile_dir(
         folder,
         maxlevels=20,

@@ -1,7 +1,7 @@
-"""Looks up country codes in a database whose query takes 50 ms, once a minute at most: what `cached` is for.
+"""Look up country codes in a database whose query takes 50 ms, at most once a minute: what `cached` is for.
 
 COUNTRY_DB names the SQLite file. With COUNTRY_CACHE, the URL of a Redis or Valkey server, environments share what one
-has loaded.
+of them has loaded; each question to that server may take COUNTRY_CACHE_TIMEOUT seconds (0.05).
 """
 
 import os
@@ -14,14 +14,15 @@ from samovar.caching.redis_tier import RedisTier
 
 
 def slowly() -> bool:
-    """As if the database were busy, and on the other side of a network."""
+    """Act as a busy database on the other side of a network."""
     time.sleep(0.05)
     return True
 
 
 database = sqlite3.connect(f"file:{os.environ['COUNTRY_DB']}?mode=ro", uri=True, check_same_thread=False)
 database.create_function("slowly", 0, slowly)
-shared = RedisTier(os.environ["COUNTRY_CACHE"]) if "COUNTRY_CACHE" in os.environ else None
+timeout = float(os.environ.get("COUNTRY_CACHE_TIMEOUT", "0.05"))
+shared = RedisTier(os.environ["COUNTRY_CACHE"], timeout=timeout) if "COUNTRY_CACHE" in os.environ else None
 queries = 0
 
 
@@ -33,8 +34,8 @@ def countries() -> dict[str, str]:
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """`{"code": "CI"}` gives its name, None where there is no such code, and how often this environment asked the
-    database.
+    """For `{"code": "CI"}`, return its name, or None for an unknown code, and how often this environment has queried
+    the database.
     """
     code = event["code"]
     return {"code": code, "name": countries().get(code), "queries": queries}

@@ -1,4 +1,4 @@
-"""Reads a DynamoDB Streams batch, logs each record and returns a summary."""
+"""Read a DynamoDB Streams batch, log each record and return a summary."""
 
 import logging
 from collections import Counter
@@ -22,7 +22,7 @@ def handler(event, context):
 
 
 def plain(image):
-    """An item in DynamoDB's typed JSON as plain values; a number stays the exact string that it travels as."""
+    """Convert an item from DynamoDB's typed JSON to plain values. A number stays a string, so that it stays exact."""
     return {name: value(*typed.items()) for name, typed in image.items()}
 
 

@@ -1,7 +1,8 @@
-"""Decides by a configuration that takes 300 ms to fetch, and never lets a caller wait for it.
+"""Decide by a configuration that takes 300 ms to fetch, without letting any caller wait for it.
 
-It is fetched during INIT, lives for THRESHOLDS_TTL seconds (60), and after that is served as it was while a fresh one
-is fetched behind the response. THRESHOLDS_FILE names the JSON file that stands for the service which keeps it.
+It is fetched during INIT and is fresh for THRESHOLDS_TTL seconds (60). After that a caller gets the old one at once,
+and a new one is fetched after the response. THRESHOLDS_FILE names the JSON file that stands in for the configuration
+service.
 """
 
 import json
@@ -26,8 +27,6 @@ def thresholds() -> dict[str, Any]:
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """`{"amount": 120}`: whether that is allowed, and by which version, of how many that were fetched before this
-    answer.
-    """
+    """For `{"amount": 120}`, return whether that is allowed, by which version, and how often a version was fetched."""
     limits = thresholds()
     return {"allowed": event["amount"] <= limits["amount"], "version": limits["version"], "fetched": fetched}

@@ -1,4 +1,4 @@
-"""What must hold of a layer's tree before it is zipped, and of the zip. Each check names the file that is wrong."""
+"""Checks of a layer's tree before it is zipped, and of the zip. Each returns its findings, one line each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from layer.interpreter import BASE_LIBRARIES
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 ZIPPED_LIMIT = 50 * 1024 * 1024
 UNZIPPED_LIMIT = 250 * 1024 * 1024
-# The C library of the base that the layer will run on.
+# The version of the C library of each base that a layer can be built for.
 BASES = {"al2023": (2, 34), "debian12": (2, 36)}
 
 
 def binaries(tree: Path, arch: str, base: str) -> list[str]:
-    """Check each ELF file: it is for `arch`, asks for no later GLIBC than `base` has, and only for libraries that the
-    base or the layer has. What is wrong, a line each.
+    """Check that each ELF file is for `arch`, and needs no later GLIBC than that of `base` and no library that neither
+    the base nor the layer has.
     """
     wrong = []
     limit = BASES[base]
@@ -29,7 +29,7 @@ def binaries(tree: Path, arch: str, base: str) -> list[str]:
             continue
         name = path.relative_to(tree)
         if found.machine != arch:
-            wrong.append(f"{name} is for {found.machine}, the layer for {arch}")
+            wrong.append(f"{name} is for {found.machine}, but the layer is for {arch}")
         if found.glibc > limit:
             wrong.append(
                 "{} needs GLIBC {}.{} ({}); {} has {}.{}".format(
@@ -43,10 +43,10 @@ def binaries(tree: Path, arch: str, base: str) -> list[str]:
 
 
 def no_builders_paths(tree: Path, ours: Iterable[Path]) -> list[str]:
-    """No file holds a path of the machine that built it. What is wrong, a line each."""
+    """Check that no file contains a path of the machine that builds it."""
     needles = [str(path).encode() for path in ours]
     return [
-        f"{path.relative_to(tree)} holds the builder's path {needle.decode()}"
+        f"{path.relative_to(tree)} contains the builder's path {needle.decode()}"
         for path in sorted(tree.rglob("*"))
         if path.is_file()
         for needle in needles
@@ -55,11 +55,11 @@ def no_builders_paths(tree: Path, ours: Iterable[Path]) -> list[str]:
 
 
 def unzipped(tree: Path) -> list[str]:
-    """The files of `tree` are within what Lambda takes. What is wrong, a line each."""
+    """Check that the files of `tree` are within Lambda's limit."""
     size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
-    return [f"{size:,} bytes unzipped, Lambda takes {UNZIPPED_LIMIT:,}"] if size > UNZIPPED_LIMIT else []
+    return [f"{size:,} bytes unzipped; Lambda accepts {UNZIPPED_LIMIT:,}"] if size > UNZIPPED_LIMIT else []
 
 
 def zipped(size: int) -> list[str]:
-    """A zip of `size` bytes is within what Lambda takes. What is wrong, a line each."""
-    return [f"{size:,} bytes zipped, Lambda takes {ZIPPED_LIMIT:,}"] if size > ZIPPED_LIMIT else []
+    """Check that a zip of `size` bytes is within Lambda's limit."""
+    return [f"{size:,} bytes zipped; Lambda accepts {ZIPPED_LIMIT:,}"] if size > ZIPPED_LIMIT else []

@@ -1,10 +1,10 @@
-"""Builds what /opt holds: bootstrap, samovar, its two dependencies, bytecode, licences, and an interpreter when asked.
+"""Build the content of /opt: bootstrap, samovar, its two dependencies, bytecode, licences, optionally an interpreter.
 
     python layer/build.py --zip build/layer.zip …   the Lambda layer, for any Python and machine; layer.zip.mk calls it
     python layer/build.py --tree /opt --wheels DIR  the same files for an image, for the Python that runs this
 
-Runs from a checkout. The zip has the same bytes whenever the same tools build the same sources: entries sorted, times
-and modes fixed, nothing of the builder's in it.
+Runs from a checkout. The same tools and sources always give the same bytes: entries are sorted, times and modes fixed,
+and nothing in the zip depends on the machine that builds it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ sys.path.insert(0, str(ROOT))
 
 PLACE = "/opt"  # where Lambda unpacks a layer
 RUNNING = "{}.{}".format(*sys.version_info)
-MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}  # Lambda's word -> the wheels'
+MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}  # Lambda's name -> the name in wheels
 
 
 def requirements(version: str) -> str:
-    """requirements/runtime.txt without what its markers leave out on Python `version`.
+    """Return requirements/runtime.txt without the lines whose markers exclude Python `version`.
 
-    Done here because pip reads markers for the Python that runs it, even with --python-version.
+    pip cannot do this: it evaluates markers for the Python that runs it, even with --python-version.
     """
     text = (ROOT / "requirements" / "runtime.txt").read_text()
     if version == RUNNING:
@@ -49,7 +49,7 @@ def requirements(version: str) -> str:
 
 
 def wheels(version: str, arch: str, glibc: tuple[int, int], cache: Path) -> Path:
-    """The pinned dependencies as wheels for the target, hashes checked; fetched once into a folder of `cache`."""
+    """Return a folder in `cache` with the pinned wheels for the target, fetched once, their hashes checked."""
     text = requirements(version)
     key = hashlib.sha256(f"{text} {version} {arch} {glibc}".encode()).hexdigest()[:16]
     folder = cache / key
@@ -73,16 +73,16 @@ def wheels(version: str, arch: str, glibc: tuple[int, int], cache: Path) -> Path
         ]
         command += ["--implementation=cp", f"--python-version={version}", f"--abi={abi}", "--abi=abi3", "--abi=none"]
         command += [f"--platform={name}" for name in platforms]
-        # pip would add these to the target's.
+        # pip would add the values of these to the target's.
         environment = {k: v for k, v in os.environ.items() if k not in ("PIP_PLATFORM", "PIP_ABI")}
         if subprocess.run(command, env=environment).returncode:
-            raise SystemExit(f"layer: pip found no wheels for Python {version} on {arch}; its message is above")
+            raise SystemExit(f"layer: pip found no wheels for Python {version} on {arch}; see its message above")
         Path(temporary, "wheels").rename(folder)
     return folder
 
 
 def unpack(folder: Path, library: Path, licences: Path) -> list[str]:
-    """Unpacks every wheel of `folder` to `library`, its licences to `licences`; the names of the packages."""
+    """Unpack the wheels in `folder` to `library`, their licences to `licences`; return the packages' names."""
     names = []
     for wheel in sorted(folder.glob("*.whl")):
         names.append(wheel.name.split("-")[0])
@@ -100,7 +100,7 @@ def unpack(folder: Path, library: Path, licences: Path) -> list[str]:
 def compiler(
     version: str, arch: str, prefix: Path | None, given: str | None, image: str | None, tree: Path
 ) -> list[str]:
-    """A command that starts Python `version` on this machine, to compile with; SystemExit where there is none."""
+    """Return a command that starts Python `version` on this machine, to compile with. Raises SystemExit without one."""
     if given:
         return shlex.split(given)
     if version == RUNNING:
@@ -113,27 +113,27 @@ def compiler(
                 if not subprocess.run([candidate, "-c", ""], stderr=nothing).returncode:
                     return [candidate]
             except OSError:
-                pass  # not there, or for another machine
+                pass  # not found, or for another machine
     if image:
         user = f"{os.getuid()}:{os.getgid()}"
         mounts = ["--volume", f"{tree}:{tree}", "--volume", f"{ROOT}:{ROOT}:ro"]
         return ["docker", "run", "--rm", "--network=none", "--user", user, *mounts, image, f"python{version}"]
     raise SystemExit(
-        f"layer: no Python {version} here to compile the bytecode with, and a layer without it compiles at every cold "
-        f"start. Install python{version}, or give BYTECODE_PYTHON=COMMAND that starts one, or BYTECODE_IMAGE=IMAGE, a "
-        f"container image with python{version} on its PATH."
+        f"layer: there is no Python {version} here to compile the bytecode, and a layer without bytecode compiles at "
+        f"every cold start. Install python{version}, or set BYTECODE_PYTHON=COMMAND, a command that starts one, or "
+        f"BYTECODE_IMAGE=IMAGE, a container image with python{version} on its PATH."
     )
 
 
 def plain_files(tree: Path) -> None:
-    """What is ours: the program Lambda starts, the exec wrapper, the package without its local tools, the licence."""
+    """Copy our own files: bootstrap, the exec wrapper, the package without its local tools, the licence."""
     for source in (ROOT / "bootstrap", ROOT / "layer" / "samovar-exec"):
         shutil.copyfile(source, tree / source.name)
         (tree / source.name).chmod(0o755)
     package = ROOT / "runtime" / "samovar"
     for source in sorted(package.rglob("*")):
         way = source.relative_to(package)
-        # Named, and not all that lies there: editors and tools leave copies, locks and bytecode.
+        # Only files named like this: editors and tools leave copies, locks and bytecode.
         if way.parts[0] != "local" and re.fullmatch(r"(\w+/)*(\w+\.py|py\.typed)", way.as_posix()):
             target = tree / "samovar" / "lib" / "samovar" / way
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def plain_files(tree: Path) -> None:
 
 
 def compile_ahead(command: list[str], tree: Path, version: str) -> None:
-    """Bytecode beside every source below `tree`, made by `command`, a Python of the target's minor version."""
+    """Compile every source below `tree` with `command`, a Python of the target's minor version."""
     command = [*command, str(ROOT / "layer" / "bytecode.py"), str(tree), PLACE]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -154,7 +154,7 @@ def compile_ahead(command: list[str], tree: Path, version: str) -> None:
 
 
 def pack(tree: Path, target: Path) -> None:
-    """Zips `tree`: entries sorted, dated 1980-01-01, 755 for what is executable there and 644 for the rest."""
+    """Zip `tree`: entries sorted, dated 1980-01-01, with mode 755 for executable files and 644 for the rest."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(tree.rglob("*"), key=lambda path: path.relative_to(tree).as_posix()):
             if path.is_file():
@@ -165,7 +165,7 @@ def pack(tree: Path, target: Path) -> None:
 
 
 def parts(archive: Path) -> dict[str, list[int]]:
-    """Bytes by part of the layer: [files, zipped, unzipped]."""
+    """Return, for each part of the layer, the number of files, and their bytes zipped and unzipped."""
     found: dict[str, list[int]] = {}
     with zipfile.ZipFile(archive) as opened:
         for entry in opened.infolist():
@@ -193,7 +193,7 @@ def parts(archive: Path) -> dict[str, list[int]]:
 
 
 def report(archive: Path) -> None:
-    """Prints the size of each part of the zip."""
+    """Print the size of each part of the zip."""
     rows = parts(archive)
     print(f"{'part':<26}{'files':>7}{'zipped, B':>14}{'unzipped, B':>14}")
     for name in sorted(rows):
@@ -203,20 +203,26 @@ def report(archive: Path) -> None:
 
 
 def main() -> None:
-    """The command line; what goes wrong is one line on stderr and exit status 1."""
+    """Run the command line. A failure is a line on stderr and exit status 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zip", type=Path, help="the layer to write")
     parser.add_argument("--sbom", type=Path, help="with --zip: the bill of materials to write beside it")
-    parser.add_argument("--tree", type=Path, help="write the files there instead, for the Python that runs this")
+    parser.add_argument(
+        "--tree", type=Path, help="instead of a zip, write the files to this folder, for the Python that runs this"
+    )
     parser.add_argument("--wheels", type=Path, help="with --tree: the folder of downloaded wheels")
     parser.add_argument("--python-version", default=RUNNING)
     parser.add_argument("--arch", default="x86_64", choices=MACHINES)
-    parser.add_argument("--base", default="al2023", help="al2023 or debian12: whose C library it must run with")
-    parser.add_argument("--bundle", action="store_true", help="carry an interpreter")
-    parser.add_argument("--python-prefix", type=Path, help="with --bundle: take it from there, else uv brings it")
-    parser.add_argument("--bytecode-python", help="a command that starts a Python of that version here")
-    parser.add_argument("--bytecode-image", help="a container image that has one")
-    parser.add_argument("--cache", type=Path, default=ROOT / "build", help="what was downloaded is kept there")
+    parser.add_argument(
+        "--base", default="al2023", help="the system whose C library the layer must run with: al2023 or debian12"
+    )
+    parser.add_argument("--bundle", action="store_true", help="include an interpreter")
+    parser.add_argument(
+        "--python-prefix", type=Path, help="with --bundle: the interpreter to include, instead of one from uv"
+    )
+    parser.add_argument("--bytecode-python", help="a command that starts a Python of that version on this machine")
+    parser.add_argument("--bytecode-image", help="a container image with a Python of that version")
+    parser.add_argument("--cache", type=Path, default=ROOT / "build", help="the folder for downloads")
     asked = parser.parse_args()
     if asked.tree:
         image_tree(asked.tree, asked.wheels)
@@ -225,7 +231,7 @@ def main() -> None:
 
 
 def image_tree(tree: Path, folder: Path) -> None:
-    """The files of an image's /opt, for the running interpreter."""
+    """Write the files of an image's /opt, for the running interpreter."""
     tree.mkdir(parents=True, exist_ok=True)
     plain_files(tree)
     unpack(folder, tree / "samovar" / "lib", tree / "samovar" / "licences")
@@ -233,11 +239,11 @@ def image_tree(tree: Path, folder: Path) -> None:
 
 
 def layer_zip(asked: argparse.Namespace) -> None:
-    """The layer as a zip, audited."""
+    """Build the layer as a zip, and audit it."""
     from layer import audit, interpreter, sbom
 
     if asked.base not in audit.BASES:
-        raise SystemExit(f"layer: BASE={asked.base} is not known; one of {', '.join(audit.BASES)}")
+        raise SystemExit(f"layer: BASE={asked.base} is not known; use one of {', '.join(audit.BASES)}")
     version, arch = asked.python_version, asked.arch
     prefix = None
     if asked.bundle:
@@ -250,12 +256,12 @@ def layer_zip(asked: argparse.Namespace) -> None:
         folder = asked.wheels or wheels(version, arch, audit.BASES[asked.base], asked.cache / "wheels")
         names = unpack(folder, tree / "samovar" / "lib", licences)
         print(
-            f"layer: samovar and {', '.join(names)} for Python {version} on {arch}, C library of {asked.base}",
+            f"layer: samovar and {', '.join(names)} for Python {version} on {arch}, with the C library of {asked.base}",
             flush=True,
         )
         if "orjson" not in names:
             print(
-                f"layer: orjson has no wheel for Python {version}: samovar uses the interpreter's own JSON there",
+                f"layer: orjson has no wheel for Python {version}; samovar uses the interpreter's own JSON instead",
                 flush=True,
             )
         full, came = None, []
@@ -267,7 +273,7 @@ def layer_zip(asked: argparse.Namespace) -> None:
             (licences / "python").mkdir()
             shutil.copyfile(licence, licences / "python" / "LICENSE.txt")
             full = interpreter.full_version(prefix / "bin" / f"python{version}", version)
-            print(f"layer: carries Python {full}" + (f" with {', '.join(came)}" if came else ""), flush=True)
+            print(f"layer: includes Python {full}" + (f" with {', '.join(came)}" if came else ""), flush=True)
         wrong = audit.binaries(tree, arch, asked.base) + audit.unzipped(tree)
         if not wrong:
             command = compiler(version, arch, prefix, asked.bytecode_python, asked.bytecode_image, tree)

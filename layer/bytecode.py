@@ -1,11 +1,11 @@
-"""Compiles a tree ahead, and the runtime's cold path into one file (layer/cold.py tells why).
+"""Compile a tree ahead, and the runtime's cold path into one file (layer/cold.py says why).
 
-To be run by an interpreter of the version that will load it, with nothing but its stdlib:
+Run it with an interpreter of the version that will load the bytecode; it needs only the standard library:
 
     python3.X layer/bytecode.py TREE PLACE
 
-PLACE is where the tree will be, which tracebacks show. The bytecode is never checked against the source (PEP 552): a
-layer's files cannot change, and the check would read the source at every import.
+PLACE is the folder where the tree will be installed, for tracebacks. The bytecode is never checked against the source
+(PEP 552): a layer's files cannot change, and the check would read the source at every import.
 """
 
 import os
@@ -16,8 +16,8 @@ from py_compile import PycInvalidationMode, PyCompileError, compile
 
 tree, place, *restarted = sys.argv[1:]
 if not restarted:
-    # Options and variables of the interpreter change the bytecode or its folder: assertions, positions, and by the
-    # hash seed the order of a frozen set's members. They may be the caller's, or those of a container image.
+    # The interpreter's options and PYTHON* variables, the caller's or a container image's, change the bytecode or its
+    # folder: assertions, positions and, through the hash seed, the order of a frozenset's members.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     again = [sys.executable, "-s", "-P", __file__, tree, place, "restarted"]
     os.execve(sys.executable, again, {**kept, "PYTHONHASHSEED": "0"})

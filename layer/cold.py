@@ -1,9 +1,8 @@
-"""Makes `samovar/cold.<tag>.bin`: the modules of the cold path in one file of bytecode, which `bootstrap` installs
-in one go.
+"""Write `samovar/cold.<tag>.bin`: the modules of the cold path in one file of bytecode, installed by `bootstrap`.
 
-Finding, checking and reading ten modules one by one is most of what INIT costs beyond the bare interpreter. Only for
-a package whose sources no longer change: nothing compares the file with them. To be run by an interpreter of the
-version that will read it; imports nothing of Samovar, so that any interpreter can:
+Finding, checking and reading these modules one by one would be most of what INIT costs beyond the bare interpreter.
+The file is never compared with the sources, so it suits only a package whose sources no longer change. It must be
+written by an interpreter of the version that will read it. Any interpreter can, as this imports nothing of Samovar:
 
     python3.13 layer/cold.py DIRECTORY-WITH-SAMOVAR
 """
@@ -13,7 +12,7 @@ import sys
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
-# In the order in which they are installed: a module after those that it imports.
+# In the order of installation: a module comes after those it imports.
 MODULES = (
     "samovar",
     "samovar.errors",
@@ -58,19 +57,21 @@ for name, file, is_package, code in modules:
 
 
 def build(package_root: Path) -> Path:
-    """Write the file for the running interpreter into package_root/samovar and return its path. The same bytes from the
-    same sources.
+    """Write the file for the running interpreter into package_root/samovar and return its path.
+
+    The same sources always give the same bytes.
     """
     modules = []
     for name in MODULES:
         file = name.replace(".", "/")
         is_package = (package_root / file).is_dir()
         file += "/__init__.py" if is_package else ".py"
-        code = compile((package_root / file).read_bytes(), file, "exec", optimize=2)  # nobody reads docstrings there
+        code = compile((package_root / file).read_bytes(), file, "exec", optimize=2)  # without docstrings
         modules.append((name, file, is_package, code))
     code = compile(_INSTALLER, "<samovar/cold>", "exec")
     target = package_root / "samovar" / f"cold.{sys.implementation.cache_tag}.bin"
-    # Version 4 of marshal writes shared references by count: through a copy, the counts are those of the bytes alone.
+    # marshal (version 4) marks objects with a reference count above 1. After a round trip, these counts depend on the
+    # content alone.
     content = marshal.dumps(marshal.loads(marshal.dumps((code, {"modules": modules}))))
     target.write_bytes(MAGIC_NUMBER + content)
     return target

@@ -1,4 +1,4 @@
-"""What an ELF file asks of the system it will run on: machine, libraries, C library version. Knows no layers."""
+"""What an ELF file needs of the system it runs on: machine, libraries, C library version. Knows nothing of layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "arm64"}
 
 @dataclass(frozen=True)
 class Elf:
-    """`machine` in Lambda's words (x86_64, arm64); `glibc` the highest version asked for, (0, 0) for none."""
+    """An ELF file. `machine` is Lambda's name (x86_64, arm64); `glibc` the highest version needed, (0, 0) for none."""
 
     path: Path
     machine: str
@@ -24,7 +24,7 @@ class Elf:
 
 
 def read(path: Path) -> Elf | None:
-    """The ELF file at `path`, or None where the file is something else (or a link)."""
+    """Read the ELF file at `path`; return None for any other file and for a link."""
     with path.open("rb") as file:
         if path.is_symlink() or file.read(4) != b"\x7fELF":
             return None
@@ -47,7 +47,7 @@ def read(path: Path) -> Elf | None:
 
 
 def symbols(path: Path, version: tuple[int, int]) -> list[str]:
-    """The names that the ELF file at `path` wants of that GLIBC version."""
+    """Return the names that the ELF file at `path` needs of that GLIBC version."""
     with path.open("rb") as file:
         elf = ELFFile(file)
         numbers: set[int] = set()

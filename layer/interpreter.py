@@ -1,6 +1,6 @@
-"""The interpreter of a bundled layer: where it comes from, what is taken of it, which shared libraries come along.
+"""The interpreter in a bundled layer: its origin, the parts of it that are used, and the shared libraries they need.
 
-Knows nothing of samovar or of zips. A prefix is any folder with bin/python3.X and lib/python3.X that may be moved.
+Knows nothing of samovar or of zips. A prefix is a relocatable folder with bin/python3.X and lib/python3.X.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from layer import elf
 
 TRIPLETS = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
-# Every base has these; all else comes along. (The loader and the parts of the C library, and the compiler's runtime.)
+# Every base has these: the loader, the parts of the C library, the compiler's runtime. All others are included.
 BASE_LIBRARIES = re.compile(r"(lib(c|m|dl|rt|util|pthread|resolv|anl)|ld-linux-\S+|libgcc_s)\.so(\.\d+)?")
-LEFT_OUT = {  # folders and files, wherever in lib/python3.X they are
+LEFT_OUT = {  # folders and files, anywhere in lib/python3.X
     *("test", "tests", "idle_test", "idlelib", "tkinter", "turtledemo", "turtle.py", "ensurepip"),
     *("site-packages", "dist-packages", "__pycache__", "EXTERNALLY-MANAGED"),
 }
@@ -28,9 +28,9 @@ EXTENSIONS_LEFT_OUT = re.compile(
 
 
 def obtain(version: str, arch: str, cache: Path) -> Path:
-    """A python-build-standalone prefix, brought by `uv python install` into `cache`; kept there for the next time.
+    """Return a python-build-standalone prefix, which `uv python install` fetches into `cache` once.
 
-    Raises SystemExit with what to do instead where uv cannot bring it.
+    Raises SystemExit, with advice, if uv cannot fetch it.
     """
     name = f"cpython-{version}-linux-{'aarch64' if arch == 'arm64' else arch}-gnu"
     # uv unpacks to cpython-3.13.9-linux-x86_64-gnu and links cpython-3.13-… to it.
@@ -40,20 +40,21 @@ def obtain(version: str, arch: str, cache: Path) -> Path:
         command: list[str | Path] = [uv, "python", "install", "--no-bin", "--install-dir", cache, name]
         if subprocess.run(command).returncode or not link.exists():
             raise SystemExit(
-                f"layer: uv could not bring {name}. Give PYTHON_PREFIX=FOLDER, a relocatable Python {version}, {arch} "
-                f"(bin/python{version}, lib/python{version}), or try again where its releases can be reached."
+                f"layer: uv could not fetch {name}. Set PYTHON_PREFIX=FOLDER, a relocatable Python {version} for {arch}"
+                f" (bin/python{version}, lib/python{version}), or try again where the releases of"
+                f" python-build-standalone can be reached."
             )
     return link.resolve()
 
 
 def full_version(python: Path, version: str) -> str:
-    """The interpreter's full version, as 3.13.9, read from the binary: it may be for another machine than this."""
+    """Return the interpreter's full version, as 3.13.9, read from the binary, which may be for another machine."""
     found = re.search(rb"\x00(%s\.\d+\w*)\+?\x00" % re.escape(version.encode()), python.read_bytes())
     return found[1].decode() if found else version
 
 
 def wanted(relative: Path) -> bool:
-    """Whether a file of lib/python3.X belongs in a layer."""
+    """Return whether a file of lib/python3.X belongs in a layer."""
     if LEFT_OUT.intersection(relative.parts) or relative.parts[0].startswith("config-"):
         return False
     if relative.suffix in (".a", ".o", ".h", ".c", ".exe"):
@@ -62,11 +63,11 @@ def wanted(relative: Path) -> bool:
 
 
 def install(prefix: Path, version: str, arch: str, target: Path) -> list[str]:
-    """Copies what a function needs of the interpreter at `prefix` to `target`; the libraries that came along."""
+    """Copy what a function needs of the interpreter at `prefix` to `target`; return the libraries that it needs."""
     python = prefix / "bin" / f"python{version}"
     if not python.is_file():
         raise SystemExit(
-            f"layer: there is no bin/python{version} in PYTHON_PREFIX={prefix}: give PYTHON_VERSION, or another prefix"
+            f"layer: there is no bin/python{version} in PYTHON_PREFIX={prefix}: set PYTHON_VERSION, or another prefix"
         )
     copied = [target / "bin" / "python3"]
     copied[0].parent.mkdir(parents=True)
@@ -74,7 +75,7 @@ def install(prefix: Path, version: str, arch: str, target: Path) -> list[str]:
     library = prefix / "lib" / f"python{version}"
     for source in sorted(library.rglob("*")):
         relative = source.relative_to(library)
-        if source.is_file() and wanted(relative):  # a link to nowhere, as Debian's sitecustomize.py, is no file
+        if source.is_file() and wanted(relative):  # not a broken link, as Debian's sitecustomize.py is
             copied.append(target / "lib" / f"python{version}" / relative)
             copied[-1].parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copied[-1])
@@ -84,10 +85,10 @@ def install(prefix: Path, version: str, arch: str, target: Path) -> list[str]:
 
 
 def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Path) -> list[str]:
-    """Copies to `target` the shared libraries that `files` need and no base has, and has each file look there.
+    """Copy to `target` the shared libraries that `files` need and no base has, and make each file search there.
 
-    The way is written into the files (DT_RPATH, relative to the file): LD_LIBRARY_PATH, which is the function's, is
-    neither needed nor listened to. Raises SystemExit when a library is nowhere to be found.
+    The path is written into the files (DT_RPATH, relative to the file), so that the function's LD_LIBRARY_PATH is
+    neither needed nor able to interfere. Raises SystemExit if a library is not found.
     """
     if platform.machine().replace("aarch64", "arm64") == arch:
         places = places + [
@@ -96,7 +97,7 @@ def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Pa
         ]
     came: set[str] = set()
     queue = list(files)
-    for file in queue:  # grows while it is walked: libraries need libraries
+    for file in queue:  # grows during the loop: libraries need libraries
         found = elf.read(file)
         lacking = [name for name in found.needed if not BASE_LIBRARIES.fullmatch(name)] if found else []
         for name in lacking:

@@ -1,4 +1,4 @@
-"""The layer's bill of materials in CycloneDX 1.6: the packages by its own tool, a carried interpreter added."""
+"""The layer's bill of materials in CycloneDX 1.6: the packages from its own tool, plus an included interpreter."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 
 def write(target: Path, requirements: str, pyproject: Path, python: str | None, libraries: list[Path]) -> None:
-    """Writes `target` for the pinned `requirements`, CPython `python` and the shared `libraries` that came with it."""
-    # SOURCE_DATE_EPOCH would put a time into the document.
+    """Write `target` for the pinned `requirements`, CPython `python` and the shared `libraries` included with it."""
+    # SOURCE_DATE_EPOCH would put a timestamp into the document.
     tool: list[str | Path] = [sys.executable, "-I", "-m", "cyclonedx_py"]
     environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
-    # What is written is validated by the tests: it takes 5 s.
+    # Validation takes 5 s; the tests do it.
     options = ["--output-reproducible", "--no-validate", "--sv", "1.6", "--of", "JSON"]
     command = [*tool, "requirements", "--pyproject", pyproject, *options, "-"]
     done = subprocess.run(command, input=requirements, env=environment, check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""python unpack.py LAYER.zip FOLDER: unpacks as Lambda does, with the modes, which `python -m zipfile` leaves out."""
+"""python unpack.py LAYER.zip FOLDER: unpack as Lambda does, with modes, which `python -m zipfile` ignores."""
 
 import sys
 import zipfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 archive, folder = Path(sys.argv[1]), Path(sys.argv[2])
 if not archive.exists():
-    sys.exit("the layer is not there: run `make layer BUNDLE=1` first, this image is made of it")
+    sys.exit("build/layer.zip is missing: this image is made of it, so run `make layer BUNDLE=1` first")
 with zipfile.ZipFile(archive) as opened:
     for entry in opened.infolist():
         Path(opened.extract(entry, folder)).chmod(entry.external_attr >> 16 & 0o777)

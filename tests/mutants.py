@@ -36,6 +36,7 @@ MODULES = {
     "caching/redis_tier": "tests/caching/test_redis_tier.py",
     "companion/process": "tests/companion",
     "companion/supervisor": "tests/companion",
+    "companion/protocol": "tests/companion/test_protocol.py",
     "companion/serving": "tests/companion/test_serve.py",
 }
 # cosmic-ray tries each operator in the place of each: one other is enough to see whether anything looks.

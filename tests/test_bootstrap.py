@@ -80,7 +80,7 @@ def test_the_package_is_importable_by_its_own_name_only(tmp_path: Path, variable
             {"_HANDLER": "a.b", "AWS_LAMBDA_RUNTIME_API": "h:1", "SAMOVAR_TRANSPORT": "carrier-pigeon"},
             "SAMOVAR_TRANSPORT='carrier-pigeon': want urllib3",
         ),
-        ({"PATH": "/nowhere"}, "no Python: set SAMOVAR_PYTHON"),
+        ({"PATH": "/nowhere"}, "no Python found: set SAMOVAR_PYTHON"),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(variables: dict[str, str], says: str) -> None:

@@ -1,5 +1,6 @@
 """The client of the Runtime API: each call, what it raises, and what it keeps between calls."""
 
+import posix
 import socket
 import threading
 
@@ -11,6 +12,12 @@ from samovar.runtime_api import ApiError, NotTaken, RuntimeClient
 from tests.invocations import invocation
 
 EVENT_NEXT = b"GET /2020-01-01/extension/event/next "
+
+
+@pytest.fixture(params=["wire", "urllib3"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the test's clients use each transport in turn."""
+    monkeypatch.setitem(posix.environ, b"SAMOVAR_TRANSPORT", request.param.encode())
 
 
 def test_the_extension_goes_on_waiting_for_its_event() -> None:
@@ -28,6 +35,7 @@ def test_the_extension_goes_on_waiting_for_its_event() -> None:
                 peer.recv(1, socket.MSG_DONTWAIT)
 
 
+@pytest.mark.usefixtures("transport")
 def test_a_disowned_client_makes_no_call() -> None:
     with ScriptedRuntimeApi() as api:
         client = RuntimeClient(api.address)

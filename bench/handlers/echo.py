@@ -1,4 +1,4 @@
-"""The no-import handler: gives back its event."""
+"""The handler without imports: return the event."""
 
 
 def handler(event, context):  # type: ignore[no-untyped-def]

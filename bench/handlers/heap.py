@@ -1,4 +1,4 @@
-"""A heavy heap: 400,000 objects made at INIT, and with every event cyclic garbage that only the collector frees."""
+"""A heavy heap: 400,000 objects created during INIT, and in every event cyclic garbage for the collector."""
 
 
 class Node:

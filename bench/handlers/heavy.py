@@ -1,4 +1,4 @@
-"""A heavy handler: an AWS client made at INIT."""
+"""A heavy handler: an AWS client created during INIT."""
 
 import boto3
 

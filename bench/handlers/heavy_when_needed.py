@@ -1,4 +1,4 @@
-"""The heavy handler, its client made by the first event that needs it; the import is still at the top."""
+"""The heavy handler, with its client created by the first event that needs it; the import is still at the top."""
 
 import functools
 

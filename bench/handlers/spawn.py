@@ -1,6 +1,6 @@
-"""The seed's peer: a program spawned anew for every event, as a handler would do it with the standard library.
+"""A program spawned anew for every event, as a handler would do with the standard library: the companion's peer.
 
-SPAWN is the command. The program is the companion's very own: it gets one request, reads the end of its input and ends.
+SPAWN is the command. It is the companion's own program: it gets one request, reads the end of its input and exits.
 """
 
 import json

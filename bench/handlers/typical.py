@@ -1,4 +1,4 @@
-"""A typical handler: six modules of the standard library, one log line an event."""
+"""A typical handler: six modules of the standard library, and one log line for each event."""
 
 import datetime
 import decimal

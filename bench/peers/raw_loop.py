@@ -1,4 +1,4 @@
-"""The floor of a warm invocation: a loop over a raw socket that decodes nothing and gives back the event's bytes."""
+"""The floor of a warm invocation: a loop over a raw socket that decodes nothing and returns the event's bytes."""
 
 import os
 from _socket import AF_INET, IPPROTO_TCP, MSG_WAITALL, SOCK_STREAM, TCP_NODELAY, socket

@@ -1,4 +1,4 @@
-"""What one writes in an afternoon: a loop over urllib3's pool and orjson; no context, error reports or log set-up."""
+"""A runtime written in an afternoon: a loop over urllib3's pool and orjson, without context, error reports or logs."""
 
 import importlib
 import os

@@ -1,6 +1,4 @@
-"""The database of handlers/country_codes.py: country codes as ISO 3166-1 has them, in a SQLite file. For the demo and
-the tests.
-"""
+"""The database of handlers/country_codes.py, for the demo and the tests: ISO 3166-1 country codes in a SQLite file."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ Futuna; WS Samoa; YE Yemen; YT Mayotte; ZA South Africa; ZM Zambia; ZW Zimbabwe
 
 
 def build(path: Path) -> None:
-    """Makes the file, with one table: country(code, name). Raises sqlite3.Error where there is such a table already."""
+    """Create the file with one table, country(code, name). Raises sqlite3.Error if that table exists already."""
     rows = [each.strip().split(maxsplit=1) for each in " ".join(COUNTRIES.split()).split(";")]
     database = sqlite3.connect(path)
     with database:

@@ -1,4 +1,4 @@
-"""The runtime benchmark's own parts: that it measures what it says, for every row, and notices what is wrong.
+"""The runtime benchmark itself: that it measures what it says, for every row, and notices wrong results.
 
 No timing is asserted.
 """
@@ -29,7 +29,7 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One round of a part of each kind, through the command line, in a process of its own as it pins itself."""
+    """Run one round of a part of each kind from the command line, in a process of its own, since it pins itself."""
     folder = tmp_path_factory.mktemp("results")
     options = ["--only", "cold,log,0.28", "--rounds", "1", "--out", str(folder)]
     command = [sys.executable, "-m", "bench.runtime", *options]
@@ -41,7 +41,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def place(results: Path) -> Stage:
-    """After `results`: whoever has a stage keeps others from it."""
+    """Come after `results`: a process that has the stage locks it."""
     return stage()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from tests.contract.harness import Event, Outcome, Run
 from tests.contract.table import Batch, Case, Differing, Solo, app, differing
@@ -249,7 +250,7 @@ DIFFER_TEXT: dict[str, Differing] = {
 
 
 def _variant(prefix: str, cases: Iterable[Case], differ: Mapping[str, Differing]) -> tuple[Case, ...]:
-    return tuple(Case(prefix + case.id, case.source, case.body, **differing(differ.get(case.id))) for case in cases)
+    return tuple(replace(case, id=prefix + case.id, **differing(differ.get(case.id))) for case in cases)
 
 
 # Those whose log record could depend on where it goes.

@@ -127,7 +127,7 @@ def test_leftovers_of_editors_and_tools_stay_out(tmp_path: Path, monkeypatch: py
         (tmp_path / name).mkdir()
     build.plain_files(tmp_path / "clean")
     names = ("loop.py~", "#loop.py#", ".loop.py.swp", "loop.py.orig", "loop.orig.py", "loop (copy).py", "loop.pyc")
-    for name in (*names, "cold.cpython-399.bin", ".DS_Store", ".ipynb_checkpoints/loop.py", "cache/store.py.rej"):
+    for name in (*names, "cold.cpython-399.bin", ".DS_Store", ".ipynb_checkpoints/loop.py", "caching/store.py.rej"):
         (package / name).parent.mkdir(exist_ok=True)
         (package / name).touch()
     (package / ".#loop.py").symlink_to("somebody@host.1:2")
@@ -137,7 +137,7 @@ def test_leftovers_of_editors_and_tools_stay_out(tmp_path: Path, monkeypatch: py
         return {str(path.relative_to(tree)) for path in tree.rglob("*")}
 
     assert files(tmp_path / "dirty") == files(tmp_path / "clean")
-    assert "samovar/lib/samovar/cache/store.py" in files(tmp_path / "dirty")
+    assert "samovar/lib/samovar/caching/store.py" in files(tmp_path / "dirty")
     assert "samovar/lib/samovar/py.typed" in files(tmp_path / "dirty")
 
 
@@ -151,7 +151,7 @@ def test_arm64_layer_has_arm64_binaries(tmp_path: Path) -> None:
 def test_a_binary_for_another_machine_fails_the_build(folder: Path, tmp_path: Path) -> None:
     wheels = build.wheels(VERSION, "arm64", (2, 34), ROOT / "build" / "wheels")
     said = direct("--zip", tmp_path / "layer.zip", "--arch", "x86_64", "--wheels", wheels)
-    assert "is for arm64, the layer for x86_64" in said
+    assert "is for arm64, but the layer is for x86_64" in said
     assert "orjson" in said
     assert not (tmp_path / "layer.zip").exists()
 
@@ -173,7 +173,7 @@ def test_a_builders_path_fails_the_build(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheels / "leaky-1-py3-none-any.whl", "w") as archive:
         archive.writestr("leaky.py", f"HOME = {str(ROOT)!r}\n")
     said = direct("--zip", tmp_path / "layer.zip", "--wheels", wheels)
-    assert f"samovar/lib/leaky.py holds the builder's path {ROOT}" in said
+    assert f"samovar/lib/leaky.py contains the builder's path {ROOT}" in said
 
 
 def test_too_large_fails_the_build(folder: Path, tmp_path: Path) -> None:
@@ -182,11 +182,11 @@ def test_too_large_fails_the_build(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheels / "large-1-py3-none-any.whl", "w") as archive:
         archive.writestr("large.bin", os.urandom(51 << 20))
     said = direct("--zip", tmp_path / "layer.zip", "--wheels", wheels)
-    assert "Lambda takes 52,428,800" in said
+    assert "Lambda accepts 52,428,800" in said
     assert not (tmp_path / "layer.zip").exists()
     with zipfile.ZipFile(wheels / "large-1-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("large.bin", bytes(251 << 20))
-    assert "Lambda takes 262,144,000" in direct("--zip", tmp_path / "layer.zip", "--wheels", wheels)
+    assert "Lambda accepts 262,144,000" in direct("--zip", tmp_path / "layer.zip", "--wheels", wheels)
 
 
 def test_bytecode_of_another_version_fails_the_build(tmp_path: Path) -> None:
@@ -208,11 +208,11 @@ def test_a_prefix_without_that_python_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_base_is_named(tmp_path: Path) -> None:
-    assert "BASE=al2 is not known; one of al2023, debian12" in make(VERSION, tmp_path, "layer", 2, BASE="al2")
+    assert "BASE=al2 is not known; use one of al2023, debian12" in make(VERSION, tmp_path, "layer", 2, BASE="al2")
 
 
 def test_exec_wrapper_says_how_it_is_called(opt: Path) -> None:
     for arguments in ([], ["/nowhere/python3.13", "/var/runtime/bootstrap.py"]):
         done = subprocess.run([opt / "samovar-exec", *arguments], capture_output=True, text=True)
         assert done.returncode == 1
-        assert "samovar-exec: the interpreter is expected as the first argument" in done.stderr
+        assert "samovar-exec: the first argument must be the interpreter" in done.stderr

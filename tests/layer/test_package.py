@@ -29,7 +29,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to install from in place of the index: the two dependencies, and what builds an sdist."""
+    """A folder to install from, instead of the index: the two dependencies, and what builds an sdist."""
     folder = build.wheels(build.RUNNING, "x86_64", (2, 34), ROOT / "build" / "wheels")
     backend = ROOT / "build" / "wheels" / "setuptools"
     if not backend.exists():
@@ -93,7 +93,7 @@ def test_runs_a_handler(python: Path) -> None:
         assert [init.ok for init in rie.log().inits] == [True]
 
 
-def test_wheel_carries_the_type_marker_and_the_licence(dist: Path) -> None:
+def test_wheel_carries_the_type_marker_the_licence_and_the_test_doubles_but_no_demo(dist: Path) -> None:
     with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
         names = wheel.namelist()
         metadata = wheel.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
@@ -103,6 +103,8 @@ def test_wheel_carries_the_type_marker_and_the_licence(dist: Path) -> None:
         metadata.splitlines()
     )
     assert all(name.startswith(("samovar/", "samovar-")) for name in names)
+    assert "samovar/local/testing/scripted_api.py" in names
+    assert not [name for name in names if "demo" in name or "country" in name or name.endswith("cold.py")]
 
 
 def test_sdist_carries_the_changelog_and_the_licence(dist: Path) -> None:

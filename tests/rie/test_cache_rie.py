@@ -67,8 +67,7 @@ def test_each_environment_starts_cold(environment, database):
 
 
 def test_with_the_second_tier_the_second_environment_starts_warm(environment, database, valkey):
-    patient = f"{valkey.url}?socket_timeout=20&socket_connect_timeout=20"  # in place of the tier's own 50 ms
-    env = {**database, "COUNTRY_CACHE": patient}
+    env = {**database, "COUNTRY_CACHE": valkey.url, "COUNTRY_CACHE_TIMEOUT": "20"}
     with environment("country_codes.handler", env=env) as first:
         assert [first.invoke({"code": "GB"}).json()["queries"] for _ in range(2)] == [1, 1]
         with environment("country_codes.handler", env=env) as second:

@@ -114,6 +114,18 @@ def test_a_daemon_with_a_session_and_an_environment_of_its_own_is_gone_afterward
     assert not _alive(child)
 
 
+def test_one_that_runs_is_not_started_again() -> None:
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        pid = rie.invoke({}).json()["pid"]
+        reaper = rie._process
+        with rie as again:
+            assert again is rie
+            assert rie._process is reaper
+            assert rie.invoke({}).json()["pid"] == pid
+        assert not _alive(pid)
+    assert not _alive(reaper.pid)
+
+
 def test_an_emulator_that_does_not_end_is_killed() -> None:
     with RIE(BOOTSTRAP, env=ENV) as rie:
         pid = rie.invoke({}).json()["pid"]
@@ -136,9 +148,9 @@ def test_the_function_has_the_environment_that_was_given(tmp_path: Path) -> None
 
 def test_a_stopped_runtime_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulator is stopped with it, or would have killed it before anything else can."""
-    monkeypatch.setattr(module, "_STOP_LIMIT", 0.1)
+    monkeypatch.setattr(module, "_STOP_LIMIT", 1)
     with RIE(BOOTSTRAP, env=ENV) as rie:
-        pids = [rie._process.pid, rie.invoke({}).json()["pid"]]
+        pids = [rie._emulator, rie.invoke({}).json()["pid"]]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
     assert not any(_alive(pid) for pid in pids)
@@ -194,7 +206,7 @@ def test_an_emulator_that_does_not_start_is_shown(monkeypatch: pytest.MonkeyPatc
 def test_a_command_that_is_not_there_is_named() -> None:
     with pytest.raises(RIEError, match=r"no executable '\./no-such-program'"), RIE(["./no-such-program"]):
         pass
-    with pytest.raises(RIEError, match="a list of a program and its arguments, not 'bootstrap'"):
+    with pytest.raises(RIEError, match="must be a list of a program and its arguments, not 'bootstrap'"):
         RIE("bootstrap")
 
 

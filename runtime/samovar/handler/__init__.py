@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     # bytes: a JSON document. Raises an exception for a failed invocation.
     Handle = Callable[[Invocation], bytes | Response]
 
-KINDS = {"exec": "program"}  # the handler string's prefix, and the module whose load() takes the rest; without: function
+KINDS = {"exec": "program"}  # prefix of the handler string -> the module here whose load() takes the rest
 
 
 def load(name: str) -> "Handle":

@@ -1,1 +1,1 @@
-"""For a developer's machine only: never in a layer or an image."""
+"""Tools for a developer's machine: never in a layer or an image, and imported by nothing outside this folder."""

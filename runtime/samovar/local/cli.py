@@ -1,6 +1,6 @@
-"""The command `samovar`: each subcommand is a module of this folder with `arguments(parser)` and `run(options) -> int`.
+"""The command `samovar`: each subcommand is a module in this folder with `arguments(parser)` and `run(options) -> int`.
 
-Only the module that is asked for is imported; this file knows no more of it than its name and one line of help.
+Only the module asked for is imported. This file knows its name and one line of help, and nothing else about it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from importlib import import_module
 from samovar import __version__
 
 COMMANDS = {
-    "demo": "run the example handlers under the real Runtime Interface Emulator",
-    "doctor": "show where a function's INIT spends its time, and what to do about it",
-    "compile": "compile a deployment folder's Python files ahead, so that no cold start has to",
+    "doctor": "show where a function's INIT spends its time, and suggest what to change",
+    "compile": "compile a deployment folder's Python files ahead, so that cold starts need not",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one subcommand; the result is the exit status, 2 for a wrong call."""
+    """Run one subcommand and return its exit status; argparse exits with 2 for a wrong call."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="samovar", description="Local tools of the Samovar Lambda runtime.")
     parser.add_argument("--version", action="version", version=f"samovar {__version__}")

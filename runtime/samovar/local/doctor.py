@@ -1,8 +1,8 @@
-"""`samovar doctor MODULE.FUNCTION`: where a function's INIT goes, and what to do about it.
+"""`samovar doctor MODULE.FUNCTION`: where a function's INIT spends its time, and what to change.
 
-Imports the handler in fresh interpreters under `-X importtime`, on the same sys.path as `bootstrap`, without ever
-writing bytecode, as in a read-only /var/task. The tree is the interpreter's own record; whether bytecode is there and
-will still be valid after a zip is read from the .pyc files themselves.
+Imports the handler in fresh interpreters under `-X importtime`, with the same sys.path as `bootstrap`, and never writes
+bytecode, as if in a read-only /var/task. The tree is the interpreter's own record. Whether bytecode exists and will
+still be valid after a zip is read from the .pyc files.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import Any
 
 from samovar.local.compile import cached
 
-RUNS = 3  # the fastest is shown: what disturbs an import only makes it longer
-_PATIENCE = 120  # seconds; Lambda gives INIT 10 before it starts anew
-_SHOWN = 0.02  # share of the whole below which an import is not shown by itself
-_WORTH = 0.10, 5.0  # share of the whole, and ms, from which something is worth a suggestion
+RUNS = 3  # the fastest is shown: a disturbance can only make an import slower
+_TIMEOUT = 120  # seconds; Lambda restarts INIT after 10
+_SHOWN = 0.02  # an import with a smaller share of the total is not shown by itself
+_WORTH = 0.10, 5.0  # share of the total, and ms, that something must reach to be worth a suggestion
 _MARKS = "samovar.doctor.begins", "samovar.doctor.ends"
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 
-# Runs in the fresh interpreter, started as bootstrap starts it. The report goes to a file, as stdout and stderr are
-# the function's.
+# Runs in the fresh interpreter, as bootstrap starts one. The report goes to a file, since stdout and stderr belong to
+# the function.
 _PROBE = """
 import sys
 place, report, name = sys.argv[1:]
@@ -41,6 +41,7 @@ sys.path[0] = place
 import posix
 from time import perf_counter
 from samovar import handler, logging_hook, syspath
+import samovar.handler.function
 syspath.set_up_sys_path(place)
 logging_hook.install()
 before = set(sys.modules)
@@ -81,7 +82,7 @@ posix._exit(0)
 
 @dataclass(slots=True)
 class Import:
-    """One module's import: milliseconds with all it imported in its turn, and without."""
+    """One module's import, in milliseconds: `total` includes what it imported in turn, `own` does not."""
 
     name: str
     total: float
@@ -96,38 +97,38 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What one import of the handler showed. before: ms from the start of the process to the handler's import."""
+    """What one import of the handler showed."""
 
     ms: float
-    before: float
+    before: float  # ms from the start of the process to the handler's import
     tree: list[Import]
-    modules: dict[str, str | None]
+    modules: dict[str, str | None]  # name -> origin
 
 
 class Failed(Exception):
-    """The handler cannot be imported; the text says what Lambda would say, and shows the failure."""
+    """The handler cannot be imported. The text is the error Lambda would report, with its traceback."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommand's arguments."""
-    parser.add_argument("handler", metavar="MODULE.FUNCTION", help="the function, as Lambda names it")
+    """Declare the subcommand's arguments."""
+    parser.add_argument("handler", metavar="MODULE.FUNCTION", help="the function, as in Lambda's handler setting")
     parser.add_argument(
         "--task-root",
         metavar="DIR",
         type=Path,
         default=Path(os.environ.get("LAMBDA_TASK_ROOT") or "."),
-        help="the folder that will be /var/task (default: LAMBDA_TASK_ROOT, else here)",
+        help="the folder to be deployed to /var/task (default: $LAMBDA_TASK_ROOT, else the current one)",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit status 1 when the handler cannot be imported, 2 when there is nothing to examine."""
+    """Return the exit status: 1 if the handler cannot be imported, 2 if there is nothing to examine."""
     root = options.task_root.absolute()
     if not root.is_dir():
         print(f"samovar doctor: {options.task_root} is not a folder", file=sys.stderr)
         return 2
     if options.handler.startswith("exec:"):
-        print("samovar doctor: a companion imports no Python: there is nothing to examine", file=sys.stderr)
+        print("samovar doctor: an exec: handler imports no Python, so there is nothing to examine", file=sys.stderr)
         return 2
     try:
         found = min((examine(options.handler, root) for _ in range(RUNS)), key=lambda examined: examined.ms)
@@ -140,10 +141,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def examine(handler: str, root: Path, *, lazy: bool = False) -> Examined:
-    """Imports the handler in a fresh interpreter. lazy: with SAMOVAR_LAZY_IMPORTS=all. Raises Failed."""
+    """Import the handler in a fresh interpreter, with `lazy` under SAMOVAR_LAZY_IMPORTS=all. Raises Failed."""
     place = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "LAMBDA_TASK_ROOT": str(root), "_HANDLER": handler}
-    for name in ("SAMOVAR_LAZY_IMPORTS", "PYTHONPYCACHEPREFIX"):  # the second moves bytecode on this machine only
+    for name in ("SAMOVAR_LAZY_IMPORTS", "PYTHONPYCACHEPREFIX"):  # Lambda has neither
         environment.pop(name, None)
     if lazy:
         environment["SAMOVAR_LAZY_IMPORTS"] = "all"
@@ -153,23 +154,25 @@ def examine(handler: str, root: Path, *, lazy: bool = False) -> Examined:
         start = time.perf_counter()
         try:
             process = subprocess.run(
-                command, cwd=root, env=environment, capture_output=True, timeout=_PATIENCE, stdin=subprocess.DEVNULL
+                command, cwd=root, env=environment, capture_output=True, timeout=_TIMEOUT, stdin=subprocess.DEVNULL
             )
         except subprocess.TimeoutExpired:
-            raise Failed(f"{handler} is not imported after {_PATIENCE} s; Lambda allows INIT 10 s") from None
+            raise Failed(f"importing {handler} takes more than {_TIMEOUT} s; Lambda allows INIT 10 s") from None
         log = process.stderr.decode(errors="replace")
         if not result.exists():
-            raise Failed(f"the interpreter ended with {process.returncode} while {handler} was imported\n{_said(log)}")
-        told = json.loads(result.read_text())
-    if told["failure"] is not None:
-        raise Failed(_failure(told["failure"], root))
-    return Examined(told["ms"], (told["began"] - start) * 1000, parse(log), told["modules"])
+            raise Failed(
+                f"the interpreter ended with {process.returncode} while {handler} was imported\n{_last_output(log)}"
+            )
+        probed = json.loads(result.read_text())
+    if probed["failure"] is not None:
+        raise Failed(_failure(probed["failure"], root))
+    return Examined(probed["ms"], (probed["began"] - start) * 1000, parse(log), probed["modules"])
 
 
 def parse(log: str) -> list[Import]:
-    """The imports between the probe's two marks, as trees, in order.
+    """Return the imports between the probe's two marks as trees, in order.
 
-    -X importtime writes a line when a module is there, so children come before their parent, indented by two more.
+    -X importtime writes a module's line once it is imported: children come before their parent, indented by two more.
     """
     text = log.partition(_MARKS[0])[2].partition(_MARKS[1])[0]
     waiting: list[tuple[int, Import]] = []  # by depth
@@ -184,7 +187,7 @@ def parse(log: str) -> list[Import]:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A module's source and its bytecode: state is empty where that will be used on Lambda, else what is wrong."""
+    """A module's source. `state` says why its bytecode will not be used on Lambda."""
 
     name: str
     path: Path
@@ -192,7 +195,7 @@ class Source:
 
 
 def sources(modules: dict[str, str | None], root: Path) -> list[Source]:
-    """The imported modules whose bytecode will not be used on Lambda."""
+    """Return the imported modules whose bytecode will not be used on Lambda."""
     found = []
     for name, origin in modules.items():
         if origin and origin.endswith(".py") and (state := bytecode_state(Path(origin), root)):
@@ -201,10 +204,9 @@ def sources(modules: dict[str, str | None], root: Path) -> list[Source]:
 
 
 def bytecode_state(source: Path, root: Path) -> str:
-    """Why the source will be compiled at a cold start; empty when it will not be.
+    """Return why the source will be compiled at a cold start; empty if it will not be.
 
-    Bytecode that is valid by the source's time (PEP 552, flags 0) is no use within the task root: a zip changes the
-    time.
+    Within the task root, bytecode validated by the source's time (PEP 552, flags 0) is useless: a zip changes the time.
     """
     try:
         content = source.read_bytes()
@@ -226,10 +228,10 @@ def bytecode_state(source: Path, root: Path) -> str:
 
 
 def report(handler: str, root: Path, found: Examined, lazy: Examined | None) -> list[str]:
-    """Everything there is to say, as lines."""
+    """Return the whole report as lines."""
     everything = found.before + found.ms
     lines = [
-        f"INIT of {handler} takes {everything:.0f} ms here, in the fastest of {RUNS} runs: {found.before:.0f} ms for"
+        f"INIT of {handler} takes {everything:.0f} ms here (the fastest of {RUNS} runs): {found.before:.0f} ms for"
         f" Python {sys.version.partition(' ')[0]} and Samovar, {found.ms:.0f} ms for the handler's import",
         "",
         "   total     own  ms, by module",
@@ -259,8 +261,8 @@ def _bytecode(unusable: Sequence[Source], root: Path) -> list[str]:
     lines = []
     if mine:
         lines.append(
-            f"Bytecode: {_modules(mine)} under {root} will be compiled at every cold start, "
-            f"{_compile_time(mine):.0f} ms here, as /var/task is read-only:"
+            f"Bytecode: {_modules(mine)} under {root} will be compiled at every cold start"
+            f" ({_compile_time(mine):.0f} ms here), because /var/task is read-only:"
         )
         for state in dict.fromkeys(source.state for source in mine):
             names = [source.name for source in mine if source.state == state]
@@ -268,11 +270,11 @@ def _bytecode(unusable: Sequence[Source], root: Path) -> list[str]:
         lines.append(f"  → samovar compile {root}")
     if other:
         lines.append(
-            f"Bytecode: {_modules(other)} elsewhere with none that is valid, {_compile_time(other):.0f} ms here:"
+            f"Bytecode: {_modules(other)} elsewhere without valid bytecode ({_compile_time(other):.0f} ms here):"
             f" {', '.join(source.name for source in other[:6])}{', …' if len(other) > 6 else ''}"
         )
-        lines.append("  → compile them where they are installed: python -m compileall, or pip install --compile")
-    return lines or ["Bytecode: every module's is there, and stays valid in a zip."]
+        lines.append("  → compile them where they are installed, with python -m compileall or pip install --compile")
+    return lines or ["Bytecode: every module has valid bytecode, and a zip keeps it valid."]
 
 
 def _modules(unusable: Sequence[Source]) -> str:
@@ -290,26 +292,25 @@ def _advice(handler: str, root: Path, found: Examined, lazy: Examined | None) ->
     lines = []
     for node, importer in _candidates(found, root):
         lines.append(
-            f"{node.name}: {node.total:.0f} ms, {node.total / found.ms:.0%} of the import, by {importer}\n"
-            "  → where not every event needs it, import it inside the function that does"
+            f"{node.name}: {node.total:.0f} ms, {node.total / found.ms:.0%} of the handler's import,"
+            f" imported by {importer}\n"
+            "  → unless every event needs it, import it inside the function that does"
         )
     for node in (node for tree in found.tree for node in tree.walk()):
         if _is_own(node.name, found, root) and node.own >= max(found.ms * _WORTH[0], _WORTH[1]):
             lines.append(
                 f"{node.name}: {node.own:.0f} ms in its own module-level code\n"
-                "  → what not every event needs, make when first used: a function with functools.cache"
+                "  → create what not every event needs when it is first used, in a function with functools.cache"
             )
     if lazy is not None:
-        lines.append(
-            f"SAMOVAR_LAZY_IMPORTS=all: the handler's import takes {lazy.ms:.0f} ms in place of {found.ms:.0f}"
-        )
+        lines.append(f"SAMOVAR_LAZY_IMPORTS=all: the handler's import takes {lazy.ms:.0f} ms instead of {found.ms:.0f}")
     elif found.ms >= 50:
-        lines.append("On Python 3.15, SAMOVAR_LAZY_IMPORTS=all puts off every import until what it brings is used.")
+        lines.append("On Python 3.15, SAMOVAR_LAZY_IMPORTS=all postpones each import until its module is used.")
     return lines
 
 
 def _candidates(found: Examined, root: Path) -> list[tuple[Import, str]]:
-    """Imports by the function's own modules that are worth putting off, the slowest first."""
+    """Return the imports by the function's own modules that are worth postponing, the slowest first."""
     candidates = []
     for tree in found.tree:
         for node in tree.walk():
@@ -320,7 +321,7 @@ def _candidates(found: Examined, root: Path) -> list[tuple[Import, str]]:
 
 
 def _is_own(name: str, found: Examined, root: Path) -> bool:
-    """Whether a module is the function's and no package that was installed beside it."""
+    """Return whether a module is the function's own, and not of a package installed beside it."""
     origin = found.modules.get(name)
     if not origin or not Path(origin).is_relative_to(root):
         return False
@@ -334,16 +335,16 @@ def _is_own(name: str, found: Examined, root: Path) -> bool:
 def _failure(failure: dict[str, Any], root: Path) -> str:
     lines = [f"{failure['type']}: {failure['message']}", *(line.rstrip("\n") for line in failure["trace"])]
     if failure["type"] == "Runtime.MalformedHandlerName":
-        lines.append("→ want MODULE.FUNCTION, as in app.handler")
+        lines.append("→ write MODULE.FUNCTION, as in app.handler")
     elif failure["type"] == "Runtime.HandlerNotFound" and failure["functions"]:
         lines.append(f"→ the module has: {', '.join(failure['functions'])}")
     elif failure["type"] == "Runtime.ImportModuleError":
-        lines.append(f"→ modules are looked for in {root} first: --task-root names another folder")
+        lines.append(f"→ modules are searched in {root} first; --task-root names another folder")
     return "\n".join(lines)
 
 
-def _said(log: str) -> str:
+def _last_output(log: str) -> str:
     begun = log.partition(_MARKS[0])[2]
     lines = [line for line in begun.splitlines() if line and not _LINE.match(line)]
     modules = [name for _, _, _, name in _LINE.findall(begun)]
-    return "\n".join([*lines[-20:], f"(the last module imported before: {modules[-1] if modules else 'none'})"])
+    return "\n".join([*lines[-20:], f"(the last module imported before that: {modules[-1] if modules else 'none'})"])

@@ -1,18 +1,18 @@
-"""A pytest plugin: Lambda environments under the real Runtime Interface Emulator, as fixtures of a user's own project.
+"""A pytest plugin for a user's own tests: Lambda environments under the real Runtime Interface Emulator, as fixtures.
 
-After `pip install samovar[local]` one line chooses the function, and the fixture `rie` is a cold environment of it:
+After `pip install samovar[local]`, one line names the function, and the fixture `rie` is a cold environment of it:
 
-    pytestmark = pytest.mark.samovar("app.handler")          # beside the tests; or as a decorator of one test
+    pytestmark = pytest.mark.samovar("app.handler")  # for a module; or as a decorator for one test
 
     def test_greeting(rie):
         assert rie.invoke({"name": "Ada"}).json() == {"message": "Hello, Ada!"}
 
 The marker takes `task_root` (the function's folder, LAMBDA_TASK_ROOT; default: pytest's rootdir), `env`,
 `timeout` (s), `memory` (MB) and `command` (default: this interpreter's `-m samovar`). The fixture `samovar_rie` is a
-function with the same parameters, for a test that needs several environments. Every environment ends with its test; the
-report of a failed test shows what it logged.
+function with the same parameters, for tests that need several environments. Every environment ends with its test. The
+report of a failed test shows the environment's log.
 
-pytest loads this in every run of every project that has Samovar installed: it imports nothing until a fixture is used.
+pytest loads this file in every project that has Samovar installed, so it imports nothing until a fixture is used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _environments: pytest.StashKey[list[RIE]] = pytest.StashKey()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "samovar(handler, task_root=, env=, timeout=, memory=, command=): the function that the `rie` fixture runs",
+        "samovar(handler, task_root=, env=, timeout=, memory=, command=): the function for the `rie` fixture to run",
     )
 
 
@@ -52,7 +52,10 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def samovar_rie(request: pytest.FixtureRequest) -> Iterator[Callable[..., RIE]]:
-    """Starts an environment: `samovar_rie("app.handler", task_root=, env=, timeout=, memory=, command=)` is an RIE."""
+    """Start an environment with `samovar_rie("app.handler", task_root=, env=, timeout=, memory=, command=)`.
+
+    The parameters are those of the `samovar` marker, and the result is a samovar.local.rie.RIE.
+    """
     from samovar.local.rie import RIE
 
     environments = request.node.stash.setdefault(_environments, [])
@@ -80,10 +83,10 @@ def samovar_rie(request: pytest.FixtureRequest) -> Iterator[Callable[..., RIE]]:
 
 @pytest.fixture
 def rie(request: pytest.FixtureRequest, samovar_rie: Callable[..., RIE]) -> RIE:
-    """A cold environment of the function that the nearest `samovar` marker names."""
+    """Provide a cold environment of the function that the nearest `samovar` marker names."""
     marker = request.node.get_closest_marker("samovar")
     if marker is None:
         pytest.fail(
-            'the fixture `rie` runs the function that a marker names: @pytest.mark.samovar("app.handler")', False
+            'the fixture `rie` needs a marker that names the function: @pytest.mark.samovar("app.handler")', False
         )
     return samovar_rie(*marker.args, **marker.kwargs)

@@ -1,12 +1,12 @@
-"""Runs a command and, once it has ended, ends every process that it left behind, also one in another session.
+"""Run a command and, once it has ended, end every process that it left behind, even one in another session.
 
 Run as a script, by path, for samovar.local.rie: `python -I -S reaper.py PID-DESCRIPTOR SECONDS COMMAND ARGUMENT…`
-writes the command's process id to the descriptor and ends as the command does. SIGTERM is passed on; a command that
-still runs SECONDS later is killed. Imports nothing of Samovar.
+writes the command's process id to the descriptor and exits as the command does. SIGTERM is passed on to the command,
+which is killed if it is still running SECONDS later. Imports nothing of Samovar.
 
-As a subreaper (prctl(2)), this process becomes the parent of each process below it whose own parent has ended. So no
-double fork, new session or cleaned environment puts one out of reach. It is a process of its own because the setting
-would give the caller children that it did not start.
+As a subreaper (prctl(2)), this process becomes the parent of each process below it whose own parent has ended, so
+that no double fork, new session or cleaned environment puts one out of reach. It is a process of its own, because the
+setting would give the caller children that it did not start.
 """
 
 import ctypes
@@ -18,9 +18,9 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def run(command: list[bytes], seconds: int, tell: int) -> int:
-    """Return the wait status of the command, with every other process below this one gone."""
+    """Run the command, end every other process below this one, and return the command's wait status."""
     if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        sys.exit("samovar: this kernel has no PR_SET_CHILD_SUBREAPER")
+        sys.exit("samovar: this kernel does not support PR_SET_CHILD_SUBREAPER")
     # SIGTERM waits until there is a process to pass it on to.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     child = os.posix_spawnp(
@@ -44,8 +44,8 @@ def run(command: list[bytes], seconds: int, tell: int) -> int:
     try:
         while True:
             for pid in _children():
-                os.kill(pid, signal.SIGKILL)  # not reaped yet, so the id is still its own
-            os.wait()  # its children become ours
+                os.kill(pid, signal.SIGKILL)  # not reaped yet, so the id cannot have been reused
+            os.wait()  # then its children are ours
     except ChildProcessError:
         return status
 
@@ -63,16 +63,16 @@ def _children() -> list[int]:
     for name in filter(str.isdecimal, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
-                parent = file.read().rpartition(b")")[2].split()[1]  # the command before it may hold anything
+                parent = file.read().rpartition(b")")[2].split()[1]  # the command before it may contain anything
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # it has ended
         if int(parent) == os.getpid():
             found.append(int(name))
     return found
 
 
 def main() -> None:
-    """Run the command line, and end as the command did."""
+    """Run the command line and exit as the command did."""
     tell, seconds, *command = map(os.fsencode, sys.argv[1:])
     os.set_inheritable(int(tell), False)
     try:

