@@ -27,7 +27,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_record_in_text(capsys: pytest.CaptureFixture[str]) -> None:
     invocations.begin("request-1", tenant_id="tenant")
-    logs.write("WARNING", "message")
+    logs.record("WARNING", "message")
     assert re.fullmatch(
         r"\[WARNING]\t\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\trequest-1\tmessage\n", capsys.readouterr().out
     )
@@ -39,7 +39,7 @@ def test_a_record_in_json(
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_LOG_FORMAT", "json")
     invocations.begin("request-1", tenant_id=tenant)
-    logs.write("ERROR", "two\nlines")
+    logs.record("ERROR", "two\nlines")
     (line,) = capsys.readouterr().out.splitlines()
     record = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record.pop("timestamp"))
@@ -51,7 +51,7 @@ def test_a_record_on_the_telemetry_descriptor_is_a_frame(monkeypatch: pytest.Mon
     reading, writing = os.pipe()
     monkeypatch.setenv("_LAMBDA_TELEMETRY_LOG_FD", str(writing))
     with open(reading, "rb") as pipe:
-        logs.write("ERROR", "é \ud800")
+        logs.record("ERROR", "é \ud800")
         assert "_LAMBDA_TELEMETRY_LOG_FD" not in os.environ
         os.close(writing)
         frame = pipe.read()
@@ -65,7 +65,7 @@ def test_an_exception_is_one_record_with_the_request_id(capsys: pytest.CaptureFi
     try:
         raise ValueError("why")
     except ValueError as exc:
-        logs.write_exception("Warming f failed", exc)
+        logs.exception("Warming f failed", exc)
     (line,) = capsys.readouterr().out.split("\n")[:-1]
     title, *trace = line.split("\r")
     assert title == "[ERROR] ValueError: Warming f failed (RequestId: request-1): why"
@@ -81,14 +81,14 @@ def test_a_log_that_the_function_has_broken_still_gets_the_record(
         monkeypatch.setattr(sys, "stdout", None if stream == "gone" else output)
         if stream == "closed":
             output.close()
-        logs.write("INFO", "café")
+        logs.record("INFO", "café")
     assert capfd.readouterr().out.endswith("\tcafé\n")
 
 
 def test_a_stream_without_a_descriptor_gets_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     output = io.StringIO()
     monkeypatch.setattr(sys, "stdout", output)
-    logs.write("INFO", "message")
+    logs.record("INFO", "message")
     assert output.getvalue().endswith("\tmessage\n")
 
 
@@ -112,7 +112,7 @@ def test_data_is_written_whole_to_a_descriptor_that_does_not_block() -> None:
 def test_settings_are_those_of_the_beginning_of_init(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_LOG_FORMAT", "JSON")
     monkeypatch.setenv("AWS_LAMBDA_LOG_LEVEL", "trace")
-    logs.settle()
+    logs.read_settings()
     sink = logs.sink()
     monkeypatch.setenv("AWS_LAMBDA_LOG_FORMAT", "Text")
     monkeypatch.setenv("AWS_LAMBDA_LOG_LEVEL", "error")

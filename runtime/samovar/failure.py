@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from samovar.runtime_api import RuntimeClient
 
 _RESERVED = 1 << 22  # bytes of address space, never touched: what a report imports needs less
-_UNTOLD = (
+_FALLBACK = (
     b'{"errorMessage":"The failure cannot be described","errorType":"Runtime.Unknown","requestId":"","stackTrace":[]}'
 )
 _reserve: "list[Any]" = []  # memory and a descriptor
@@ -30,26 +30,26 @@ def report(client: "RuntimeClient", invocation: "Invocation | None", exc: BaseEx
     """
     request_id = invocation.id if invocation else ""
     try:
-        for _ in range(2):
+        for _ in range(2):  # with what is there, then with what was kept back
             try:
                 from samovar.report import Report
 
-                told = Report(exc, request_id)
-                body, cause = told.body(), told.xray_header()
-                logs.write_error(told.error, told.details)
-                _post(client, invocation, body, told.error["errorType"], cause)
+                described = Report(exc, request_id)
+                body, cause = described.body(), described.xray_header()
+                logs.failure(described.error, described.details)
+                _post(client, invocation, body, described.error["errorType"], cause)
                 return
             except ApiError:
                 raise
             except Exception:  # descriptors or memory are used up, or nothing can be imported
                 give_up_reserve()
-        error = logs.bare(exc, request_id)
+        error = logs.bare_error(exc, request_id)
         try:
             body = codec.dumps(error)
         except Exception:
-            body = _UNTOLD
+            body = _FALLBACK
         try:
-            logs.write_error(error)
+            logs.failure(error)
         except Exception:
             pass
         _post(client, invocation, body, error["errorType"], b"")

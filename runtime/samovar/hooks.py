@@ -73,7 +73,7 @@ def run_deferred() -> None:
         _run(f, args, kwargs)
         _begun.pop()
     if _deferred:
-        logs.write("WARNING", f"Out of time: deferred calls postponed to the next response: {_waiting()}")
+        logs.record("WARNING", f"Out of time: deferred calls postponed to the next response: {_waiting()}")
 
 
 def _run(f: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> None:
@@ -87,10 +87,10 @@ def dropped() -> int:
     """Log which deferred calls the end of the environment drops, and return how many."""
     count = len(_deferred)
     if count:
-        logs.write("WARNING", f"The environment ends: deferred calls dropped: {_waiting()}")
+        logs.record("WARNING", f"The environment ends: deferred calls dropped: {_waiting()}")
         _deferred.clear()
     if _begun:
-        logs.write("WARNING", f"The environment ends: deferred {_name(_begun[-1])} is not finished")
+        logs.record("WARNING", f"The environment ends: deferred {_name(_begun[-1])} is not finished")
         _begun.clear()
     return count
 
@@ -139,7 +139,7 @@ def shut_down() -> None:
             except SystemExit:
                 pass  # the environment ends without it
             except BaseException as exc:
-                logs.write_exception(f"Shutdown hook {_name(f)} failed", exc)
+                logs.exception(f"Shutdown hook {_name(f)} failed", exc)
         dropped()
     finally:
         _ending = 0
@@ -204,7 +204,7 @@ def _log_failure(message: str, exc: BaseException) -> None:
     """Log a failure; raise an exception that ends the process."""
     if not is_failure(exc):
         raise exc
-    logs.write_exception(message, exc)
+    logs.exception(message, exc)
 
 
 def _waiting() -> str:

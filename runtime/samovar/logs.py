@@ -40,7 +40,7 @@ class StandardSink:
             stream.buffer.flush()
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
-        _log(self, "\r".join(message_lines) + "\n", b"")
+        _write(self, "\r".join(message_lines) + "\n", b"")
 
 
 class FramedSink:
@@ -64,7 +64,7 @@ class FramedSink:
         write_whole(self.fd, frame)
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
-        _log(self, "\n".join(message_lines), (JSON_FRAMES if is_json() else TEXT_FRAMES)[40])
+        _write(self, "\n".join(message_lines), (JSON_FRAMES if is_json() else TEXT_FRAMES)[40])
 
 
 def write_whole(fd: int, data: "bytes | memoryview") -> None:
@@ -78,7 +78,7 @@ def write_whole(fd: int, data: "bytes | memoryview") -> None:
             posix.set_blocking(fd, True)
 
 
-def _log(to: "StandardSink | FramedSink", text: str, frame_type: bytes) -> None:
+def _write(to: "StandardSink | FramedSink", text: str, frame_type: bytes) -> None:
     """Write a record of the runtime's own. A log that the function has broken must not stop the runtime."""
     try:
         to.log(text, frame_type)
@@ -123,29 +123,29 @@ def level_name() -> str:
     return "DEBUG" if level == "TRACE" else level
 
 
-def write(level: str, message: str) -> None:
+def record(level: str, text: str) -> None:
     """Write a record in the configured format, with the current request id. level: DEBUG, INFO, WARNING, ERROR or
     CRITICAL.
     """
     request_id, tenant_id = environment.log_ids
     if is_json():
-        record = {
+        fields = {
             "timestamp": _timestamp(),
             "level": level,
-            "message": message,
+            "message": text,
             "logger": "samovar",
             "requestId": request_id,
         }
         if tenant_id is not None:
-            record["tenantId"] = tenant_id
-        _log(sink(), _json(record) + "\n", JSON_FRAMES[LEVELS[level]])
+            fields["tenantId"] = tenant_id
+        _write(sink(), _json(fields) + "\n", JSON_FRAMES[LEVELS[level]])
         return
     now = time_ns() // 1_000_000
     at = f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(now // 1000))}.{now % 1000:03d}Z"
-    _log(sink(), f"[{level}]\t{at}\t{request_id}\t{message}\n", TEXT_FRAMES[LEVELS[level]])
+    _write(sink(), f"[{level}]\t{at}\t{request_id}\t{text}\n", TEXT_FRAMES[LEVELS[level]])
 
 
-def write_exception(message: str, exc: BaseException) -> None:
+def exception(message: str, exc: BaseException) -> None:
     """Write one ERROR record of message and request id, the exception and its stack without the runtime's own
     frames.
     """
@@ -157,14 +157,14 @@ def write_exception(message: str, exc: BaseException) -> None:
         report = Report(exc, request_id)
         error, details = report.error, report.details
     except Exception:
-        error = bare(exc, request_id)
+        error = bare_error(exc, request_id)
     if request_id and not is_json():  # a JSON record has a member for it
         message += f" (RequestId: {request_id})"
     error["errorMessage"] = f"{message}: {error['errorMessage']}"
-    write_error(error, details)
+    failure(error, details)
 
 
-def bare(exc: BaseException, request_id: str) -> "dict[str, Any]":
+def bare_error(exc: BaseException, request_id: str) -> "dict[str, Any]":
     """Return the object of the error JSON without a stack, where report.py cannot be imported."""
     try:
         message = str(exc)
@@ -173,7 +173,7 @@ def bare(exc: BaseException, request_id: str) -> "dict[str, Any]":
     return {"errorMessage": message, "errorType": type(exc).__name__, "requestId": request_id, "stackTrace": []}
 
 
-def write_error(error: "dict[str, Any]", details: "dict[str, Any] | None" = None) -> None:
+def failure(error: "dict[str, Any]", details: "dict[str, Any] | None" = None) -> None:
     """Write the record of a failed invocation or INIT in the official client's form. error: the object of the error
     JSON. details: what that form has no place for, from `report.details`; it comes last.
     """
@@ -216,7 +216,7 @@ def _json(record: "dict[str, Any]") -> str:
     return codec.dumps(record).decode()
 
 
-def settle() -> None:
+def read_settings() -> None:
     """Read the log's settings and choose the sink for good when INIT begins: the function may change the variables."""
     global _settings
     _settings = is_json(), level_name()

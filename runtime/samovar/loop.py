@@ -34,7 +34,7 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
     try:
         client = RuntimeClient(address)
     except ValueError as exc:
-        _die(f"AWS_LAMBDA_RUNTIME_API: {exc}" if "address" in str(exc) else str(exc))
+        _die(str(exc))
     environment.running = True
     posix.register_at_fork(after_in_child=lambda: _forked(client))
     try:
@@ -47,9 +47,7 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
 
 
 def _forked(client: RuntimeClient) -> None:
-    """Make a process of its own of a child that the function forked: events and responses, deferred work and shutdown
-    hooks are its parent's.
-    """
+    """Detach a child that the function forked: events and responses, deferred work and shutdown hooks are its parent's."""
     environment.running = False
     client.disown()
     for forget in environment.at_fork:
@@ -57,15 +55,15 @@ def _forked(client: RuntimeClient) -> None:
 
 
 def initialise(client: RuntimeClient, name: str) -> "Handle":
-    """INIT: logging, the handler's import, what it asked to be warmed. A failure is logged, posted to /init/error
-    and ends the process.
+    """Run INIT: set up logging, import the handler, call what waits for the end of INIT. A failure is logged and posted
+    to /init/error, and ends the process.
     """
     import gc
 
-    logs.settle()
+    logs.read_settings()
     logging_hook.install()
     failure.hold_reserve()
-    gc.freeze()  # what is there already, none of it the function's: no collection needs to walk it
+    gc.freeze()  # the interpreter's and the runtime's own objects live on: no collection needs to walk them
     try:
         if posix.environ.get(b"SAMOVAR_LAZY_IMPORTS"):
             _lazy_imports()
@@ -121,7 +119,7 @@ def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes |
         client.respond(invocation, body, content_type)
     except NotTaken as exc:
         if exc.status != 413:
-            logs.write("ERROR", f"The response of this invocation was not acknowledged: {exc}")
+            logs.record("ERROR", f"The response of this invocation was not acknowledged: {exc}")
             return
         message = f"Response payload size ({len(body)} bytes) exceeded maximum allowed payload size ({LARGEST} bytes)."
         try:
@@ -138,7 +136,7 @@ def _fail(client: RuntimeClient, invocation: "Invocation", exc: BaseException) -
     try:
         failure.report(client, invocation, exc)
     except NotTaken as refused:
-        logs.write("ERROR", f"The error of this invocation was not acknowledged: {refused}")
+        logs.record("ERROR", f"The error of this invocation was not acknowledged: {refused}")
     if isinstance(exc, Fault) and exc.fatal:
         sys.exit(1)
 
@@ -170,7 +168,7 @@ def _lazy_imports() -> None:
     if value != "all":
         raise ValueError(f"SAMOVAR_LAZY_IMPORTS={value!r}: want all, or nothing")
     if switch is None:
-        logs.write(
+        logs.record(
             "WARNING",
             f"SAMOVAR_LAZY_IMPORTS needs Python 3.15; this is {sys.version.partition(' ')[0]}, imports stay eager",
         )

@@ -153,15 +153,18 @@ class RuntimeClient:
 
 
 def _transport(address: str) -> "Transport":
-    """Return the transport that `SAMOVAR_TRANSPORT` chooses. Raises ValueError for a value other than urllib3."""
+    """Return the transport that `SAMOVAR_TRANSPORT` chooses. Raises ValueError, which names the variable."""
     choice = posix.environ.get(b"SAMOVAR_TRANSPORT", b"")
-    if choice in (b"", b"wire"):
-        return Connection(address)
-    if choice == b"urllib3":
-        from samovar.transport_urllib3 import Urllib3Transport
+    if choice not in (b"", b"wire", b"urllib3"):
+        raise ValueError(f"SAMOVAR_TRANSPORT={choice.decode()!r}: want urllib3, or nothing for the built-in transport")
+    try:
+        if choice == b"urllib3":
+            from samovar.transport_urllib3 import Urllib3Transport
 
-        return Urllib3Transport(address)
-    raise ValueError(f"SAMOVAR_TRANSPORT={choice.decode()!r}: want urllib3, or nothing for the built-in transport")
+            return Urllib3Transport(address)
+        return Connection(address)
+    except ValueError as exc:
+        raise ValueError(f"AWS_LAMBDA_RUNTIME_API: {exc}") from None
 
 
 class _Disowned:

@@ -46,5 +46,5 @@ def valkey(_valkey_server):
 def said(monkeypatch):
     """What was written to the log: (level, message)."""
     lines = []
-    monkeypatch.setattr(logs, "write", lambda level, message: lines.append((level, message)))
+    monkeypatch.setattr(logs, "record", lambda level, message: lines.append((level, message)))
     return lines

@@ -243,10 +243,10 @@ class TestCache(CacheMachine.TestCase):
     def setUp(self):
         from samovar import logs
 
-        self._write, logs.write = logs.write, quiet
+        self._record, logs.record = logs.record, quiet
         assert not environment.running
 
     def tearDown(self):
         from samovar import logs
 
-        logs.write = self._write
+        logs.record = self._record

@@ -234,7 +234,7 @@ def _refresh_failed(cache: "TTLCache", flight: Flight, error: Exception) -> None
 
     _note(cache, flight, error)
     what = f"{cache.name}: the refresh of {flight.key!r}" if cache.name else f"The refresh of {flight.key!r}"
-    logs.write(
+    logs.record(
         "WARNING",
         f"{what} failed, the old value serves until its stale time is over: {type(error).__name__}: {error}",
     )

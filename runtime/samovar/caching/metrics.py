@@ -40,7 +40,7 @@ def _report_safely() -> None:
     try:
         report()
     except Exception as exc:
-        logs.write_exception("The cache's metrics failed", exc)
+        logs.exception("The cache's metrics failed", exc)
 
 
 def report() -> None:

@@ -231,7 +231,9 @@ class RedisTier:
                 value = self._codec.loads(reply)
             except Exception as error:
                 self.faults += 1
-                logs.write("WARNING", f"{name} in the second tier is not a value, so it is loaded: {_described(error)}")
+                logs.record(
+                    "WARNING", f"{name} in the second tier is not a value, so it is loaded: {_described(error)}"
+                )
                 if not for_garbage:
                     self._settle(load)
                     return False, None
@@ -254,7 +256,7 @@ class RedisTier:
                 raise ValueError("its bytes begin like those of a lock")
             value = self._codec.loads(data)
         except Exception as error:
-            logs.write("WARNING", f"{name} cannot be kept in the second tier: {_described(error)}")
+            logs.record("WARNING", f"{name} cannot be kept in the second tier: {_described(error)}")
             yield from self._give_up(load)
             return value
         if load.holds:
@@ -265,7 +267,7 @@ class RedisTier:
             if written is not _FAULT:
                 self._settle(load)
             if written == 0:
-                logs.write(
+                logs.record(
                     "WARNING",
                     f"{name} was not written to the second tier: the load outlived its lock (lock={self._lock} s), "
                     "or the key was deleted",
@@ -378,7 +380,7 @@ class RedisTier:
             return question.reply
         self.faults += 1
         if self._broken_at is None:
-            logs.write("WARNING", f"The second tier fails, loading without it: {error}")
+            logs.record("WARNING", f"The second tier fails, loading without it: {error}")
         self._broken_at = now = time()
         for name, (lock, _, begun) in list(self._unsettled.items()):
             if now - begun > 2 * self._lock:  # at most so long it waited for the lock, and then had it

@@ -301,7 +301,7 @@ class _Worker:
         try:
             if not self.start().wait_until_it_reads(seconds):
                 waited = f"has not read its standard input after {seconds:.3g} s"
-                logs.write("WARNING", f"{self.name} {waited}; going on without waiting for it")
+                logs.record("WARNING", f"{self.name} {waited}; going on without waiting for it")
         except ProcessFailed as failed:
             self.end()
             raise Fault(f"Companion.{failed.kind}", str(failed)) from None
@@ -359,7 +359,7 @@ class _Worker:
                 if not failed.unread or (failed.kind == "BadAnswer" and not process.answered):
                     raise
                 self.end()
-                logs.write("ERROR", f"The idle companion failed and is restarted; no event is lost: {failed}")
+                logs.record("ERROR", f"The idle companion failed and is restarted; no event is lost: {failed}")
         return _exchange(self._restart(deadline), request, deadline)
 
     def _restart(self, deadline: "float | None") -> Process:
@@ -452,7 +452,7 @@ def _to_log(lines: bytes) -> None:
     """Write whole lines of standard error to the log: as they are, or each as a record in JSON mode."""
     if logs.is_json():
         for line in lines.split(b"\n")[:-1]:
-            logs.write("INFO", line.decode("utf-8", "backslashreplace").rstrip("\r"))
+            logs.record("INFO", line.decode("utf-8", "backslashreplace").rstrip("\r"))
         return
     try:
         logs.write_whole(2, lines)
