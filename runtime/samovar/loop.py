@@ -47,7 +47,7 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
 
 
 def _forked(client: RuntimeClient) -> None:
-    """Detach a child that the function forked: events and responses, deferred work and shutdown hooks are its parent's."""
+    """Detach a child that the function forked: events, responses, deferred work and hooks are its parent's."""
     environment.running = False
     client.disown()
     for forget in environment.at_fork:
