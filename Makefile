@@ -1,11 +1,10 @@
-# `make help` lists the targets. Each first sets up what it needs: a virtual environment in .venv with pinned packages,
-# samovar itself, and the Runtime Interface Emulator.
+# `make help` lists the targets. Each first sets up what it needs; for most that is .venv, with everything pinned.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 ARGS ?=
-# pip must neither ask nor print notices.
+# Nothing may depend on the caller's own site or on colours and prompts.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 SHELL := /bin/bash
@@ -14,7 +13,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers layer image sam clean
 .DELETE_ON_ERROR:
 
-setup: $(STAMP) ## create .venv with pinned packages and samovar itself, and fetch the RIE
+setup: $(STAMP) ## set up .venv with pinned packages and samovar, and the Runtime Interface Emulator (RIE)
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Samovar needs Python 3.11 or later, and $(PYTHON) is %d.%d: run make PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -29,24 +28,27 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m samovar.local.rie
 	@touch $@
 
-demo: setup ## run the example handlers under the Runtime Interface Emulator; ARGS=hello runs one
+demo: setup ## run the example handlers under the RIE; ARGS=hello runs one
 	@$(BIN)/python -m handlers.demo $(ARGS)
 
-test: setup ## run all tests; ARGS='-k rie' passes arguments to pytest
+test: setup ## run every test; ARGS='-k rie' passes arguments to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
-test-fast: setup ## run the tests that need no emulator, container, Valkey or build; ARGS as for test
+test-fast: setup ## run the tests that need no RIE, container, Valkey or build; ARGS as for test
 	$(BIN)/python -m pytest -m 'not real' --ignore=tests/bench --ignore=tests/layer $(ARGS)
 
-lint: setup ## run ruff, mypy --strict, actionlint and zizmor
-	$(BIN)/ruff check
+# ruff's message for TID253 names the module and no reason.
+COLD_PATH := TID253: every cold start would pay for this import. ARCHITECTURE.md says under "The cold path" what to use instead
+lint: setup ## check with ruff, mypy --strict, import-linter, actionlint and zizmor
+	@$(BIN)/ruff check || { $(BIN)/ruff check --quiet --select TID253 >/dev/null || echo '$(COLD_PATH)'; exit 1; }
 	$(BIN)/ruff format --check
 	$(BIN)/mypy runtime layer bench handlers/demo
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github
 
 # Outside CI. cosmic-ray has an environment of its own, since it needs none of our packages.
-mutants: setup .venv-mutants/.done ## find small changes of the core that no test notices; ARGS='wire codec' takes these modules (all take hours)
+mutants: setup .venv-mutants/.done ## try small changes of the core that some test has to notice; ARGS='wire hooks' takes these modules, all take hours
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 .venv-mutants/.done: requirements/mutants.txt
@@ -54,7 +56,7 @@ mutants: setup .venv-mutants/.done ## find small changes of the core that no tes
 	@.venv-mutants/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements/mutants.txt
 	@touch $@
 
-format: setup ## apply ruff's fixes and formatting
+format: setup ## apply ruff's fixes and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -65,33 +67,35 @@ lock: ## update the pinned requirements; ARGS='--upgrade-package ruff' passes op
 	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
-	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
-	    requirements/mutants.in --output-file requirements/mutants.txt
+	for name in layer mutants sam; do \
+	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
+	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
+	done
 
-bench: setup ## run the benchmark beside AWS's client, in about 20 minutes, or under two with QUICK=1
+bench: setup ## measure beside AWS's client, about 20 minutes; QUICK=1 for under two
 	$(BIN)/python -m bench $(ARGS)
 
 bench-containers: setup ## measure sizes and cold starts in containers
 	$(BIN)/python -m bench.containers $(ARGS)
 
-layer: setup ## build build/layer.zip, its SBOM and checksums; layer.zip.mk lists the variables
+layer: setup ## build build/layer.zip, its SBOM and checksums; layer.zip.mk says what can be chosen
 	@$(MAKE) --no-print-directory -f layer.zip.mk
 
-image: ## build the container image; BASE_IMAGE=… replaces the Dockerfile's default
+image: ## build the container image samovar; BASE_IMAGE=… instead of the Dockerfile's default
 	docker build --target python --tag samovar $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
 	@docker image inspect --format 'samovar: {{.Size}} bytes' samovar
 
-sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart because of its pinned dependencies
+sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart because it pins what others need newer
 
 .venv-sam/.done: requirements/sam.txt
-	@echo '== installing the SAM CLI in .venv-sam, each file checked against its hash'
+	@echo '== the SAM CLI in .venv-sam, each file checked against its hash'
 	@$(PYTHON) -m venv .venv-sam
 	@.venv-sam/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements/sam.txt
 	@touch $@
 
-help: ## list the targets
+help: ## list these targets
 	@awk -F ':.* ## ' '/^[a-z-]+:.* ## /{printf "make %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-clean: ## remove everything that these targets create
+clean: ## remove everything that these targets make
 	rm -rf $(VENV) .venv-sam .venv-mutants build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

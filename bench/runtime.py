@@ -398,13 +398,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"the folder for the results (default: {RESULTS.relative_to(CHECKOUT)}; none with --only or --rows)",
+        help=f"where the results go (default: {RESULTS.relative_to(CHECKOUT)}; none with --quick, --only or --rows)",
     )
     parser.add_argument("--min", action="store_true", help="show the fastest of each instead of the median")
     options = parser.parse_args(arguments)
     parts = _chosen(parser, "--only", options.only, PARTS)
     rows = _chosen(parser, "--rows", options.rows, ROWS)
-    out = options.out or (None if options.only or options.rows else RESULTS)
+    out = options.out or (None if options.quick or options.only or options.rows else RESULTS)
 
     print("bench: preparing the interpreter in build/bench", file=sys.stderr)
     bench = Bench(stage(), rows)

@@ -38,9 +38,9 @@ import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import SourceFileLoader
 from _imp import _fix_co_filename
-place = sys.path[0]
+package_root = sys.path[0]
 for name, file, is_package, code in modules:
-    path = f"{place}/{file}"
+    path = f"{package_root}/{file}"
     module = type(sys)(name)
     spec = ModuleSpec(name, SourceFileLoader(name, path), origin=path, is_package=is_package)
     spec._set_fileattr = True
@@ -56,20 +56,20 @@ for name, file, is_package, code in modules:
 """
 
 
-def build(place: Path) -> Path:
-    """Write the file for the running interpreter into place/samovar and return its path.
+def build(package_root: Path) -> Path:
+    """Write the file for the running interpreter into package_root/samovar and return its path.
 
     The same sources always give the same bytes.
     """
     modules = []
     for name in MODULES:
         file = name.replace(".", "/")
-        is_package = (place / file).is_dir()
+        is_package = (package_root / file).is_dir()
         file += "/__init__.py" if is_package else ".py"
-        code = compile((place / file).read_bytes(), file, "exec", optimize=2)  # without docstrings
+        code = compile((package_root / file).read_bytes(), file, "exec", optimize=2)  # without docstrings
         modules.append((name, file, is_package, code))
     code = compile(_INSTALLER, "<samovar/cold>", "exec")
-    target = place / "samovar" / f"cold.{sys.implementation.cache_tag}.bin"
+    target = package_root / "samovar" / f"cold.{sys.implementation.cache_tag}.bin"
     # marshal (version 4) marks objects with a reference count above 1. After a round trip, these counts depend on the
     # content alone.
     content = marshal.dumps(marshal.loads(marshal.dumps((code, {"modules": modules}))))

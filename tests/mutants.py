@@ -1,7 +1,8 @@
 """`make mutants`: small changes of the core, one at a time, that the tests beside it should notice.
 
-`make mutants ARGS='wire codec'` takes these modules alone, named as below. cosmic-ray makes the changes, each module's
-in a copy of the checkout of its own. What survives is printed: a test is missing, or the change makes no difference.
+`make mutants ARGS='wire context'` takes these modules alone, named as below. cosmic-ray makes the changes, each
+module's in a copy of the checkout of its own. What survives is printed: a test is missing, or the change makes no
+difference.
 """
 
 from __future__ import annotations
@@ -23,19 +24,22 @@ TOOLS = ROOT / ".venv-mutants" / "bin"
 MODULES = {
     "loop": "tests/contract/test_wire_faults.py tests/rie/test_environment.py tests/contract",
     "wire": "tests/test_wire.py",
-    "codec": "tests/codec/test_codec.py tests/test_codec_large.py",
-    "codec_exact": "tests/codec/test_codec.py",
-    "codec_large": "tests/test_codec_large.py",
+    "codec/__init__": "tests/codec",
+    "codec/exact": "tests/codec/test_codec.py",
+    "codec/large": "tests/codec/test_large.py",
     "context": "tests/test_context.py tests/contract -k 'test_context or (context or deadline) and wire'",
     "hooks": "tests/test_hooks.py tests/caching/test_after_response.py",
-    "cache/store": "tests/caching",
-    "cache/flight": "tests/caching/test_loading.py tests/caching/test_stale.py",
-    "cache/decorator": "tests/caching/test_decorator.py tests/caching/test_stale.py",
-    "cache/metrics": "tests/caching/test_metrics.py",
-    "cache/shared": "tests/caching/test_shared.py",
+    "caching/entries": "tests/caching",
+    "caching/store": "tests/caching",
+    "caching/loading": "tests/caching/test_loading.py tests/caching/test_stale.py",
+    "caching/flight": "tests/caching/test_loading.py tests/caching/test_stale.py",
+    "caching/decorator": "tests/caching/test_decorator.py tests/caching/test_stale.py",
+    "caching/metrics": "tests/caching/test_metrics.py",
+    "caching/redis_tier": "tests/caching/test_redis_tier.py",
     "companion/process": "tests/companion",
     "companion/supervisor": "tests/companion",
-    "companion/helper": "tests/companion/test_serve.py",
+    "companion/protocol": "tests/companion/test_protocol.py",
+    "companion/serving": "tests/companion/test_serve.py",
 }
 # cosmic-ray tries each operator in the place of each: one other is enough to see whether anything looks.
 OPERATORS = (

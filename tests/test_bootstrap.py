@@ -89,37 +89,3 @@ def test_what_is_missing_is_said_in_one_line(variables: dict[str, str], says: st
     assert len(said.splitlines()) == 1
     assert said.startswith("samovar: ")
     assert says in said
-
-
-@pytest.mark.parametrize("command", [[str(ROOT / "bootstrap")], [sys.executable, "-m", "samovar"]])
-def test_a_child_that_made_the_output_non_blocking_costs_no_log(tmp_path: Path, command: list[str]) -> None:
-    """Node does so, and what a parent shares with it stays so."""
-    (tmp_path / "app.py").write_text(
-        "import os, sys\n\ndef handler(event, context): ...\n\nfor fd, stream in (1, sys.stdout), (2, sys.stderr):\n"
-        "    os.set_blocking(fd, False)\n    print('x' * 1_000_000, file=stream)\n"
-    )
-    done = subprocess.run(
-        command,
-        env={
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin:/bin",
-            "_HANDLER": "app.handler",
-            "LAMBDA_TASK_ROOT": str(tmp_path),
-            "AWS_LAMBDA_RUNTIME_API": "[::1]:1",
-        },
-        capture_output=True,
-    )
-    assert done.stdout == b"x" * 1_000_000 + b"\n"
-    assert done.stderr.startswith(b"x" * 1_000_000 + b"\nsamovar: GET")
-
-
-def test_output_that_is_closed_is_no_hindrance(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(
-        "import sys\n\ndef handler(event, context): ...\n\nsys.exit(7 if sys.stdout is None else 8)\n"
-    )
-    env = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin:/bin",
-        "_HANDLER": "app.handler",
-        "LAMBDA_TASK_ROOT": str(tmp_path),
-        "AWS_LAMBDA_RUNTIME_API": "[::1]:1",
-    }
-    assert subprocess.run(["sh", "-c", f"exec '{ROOT}/bootstrap' >&-"], env=env).returncode == 7

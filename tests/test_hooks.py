@@ -14,10 +14,8 @@ import pytest
 
 from samovar import context, hooks
 from samovar.environment import environment
-from samovar.errors import Fault
 from samovar.local.testing.scripted_api import NEXT, ScriptedRuntimeApi
 from samovar.local.testing.scripted_api import invocation as event
-from samovar.report import Report
 from tests import invocations
 from tests.contract.harness import OURS, command
 from tests.contract.harness import environment as variables
@@ -111,7 +109,7 @@ def test_what_the_time_does_not_reach_waits_for_the_next_response(
     hooks.defer(lambda: done.append(hooks.remaining()))
     after_response()
     assert done == [2.0]
-    assert "The time is up: deferred calls that wait for the next response: 1 (" in capsys.readouterr().out
+    assert "Out of time: deferred calls postponed to the next response: 1 (" in capsys.readouterr().out
     now[0] += 60
     invocations.begin("request-2", deadline_ms=str(int(now[0] * 1000) + 500))
     after_response()
@@ -489,16 +487,6 @@ def test_a_users_own_sigterm_handler_stays() -> None:
     signal.signal(signal.SIGTERM, own)
     hooks.on_shutdown(lambda: None)
     assert signal.getsignal(signal.SIGTERM) is own
-
-
-def test_a_fault_is_reported_as_it_says() -> None:
-    report = Report(Fault("Companion.Error", "message", ["line"]), "id")
-    assert report.error == {
-        "errorMessage": "message",
-        "errorType": "Companion.Error",
-        "requestId": "id",
-        "stackTrace": ["line"],
-    }
 
 
 def test_hooks_may_be_registered_in_any_thread() -> None:

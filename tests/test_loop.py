@@ -1,162 +1,75 @@
-"""What the loop makes of a failure, whatever the function has done to the interpreter, and what of an invocation it
-keeps.
-"""
+"""What the loop does with invocations and keeps of them; tests/contract compares it with the official client."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.harness import OURS, Event, Outcome, Run, execute
+from samovar import loop
+from samovar.invocation import Invocation
+from samovar.local.testing.scripted_api import Answer, ScriptedRuntimeApi
+from samovar.local.testing.scripted_api import invocation as event
+from samovar.runtime_api import ApiError, RuntimeClient
+from tests import invocations
+from tests.contract.harness import OURS, Event, Run, execute, failed
 from tests.contract.table import app
 
-WRECK = "sys.path.clear(); sys.meta_path.clear(); sys.modules.clear()"
+RESPONSE = "POST /2018-06-01/runtime/invocation/ID/response"
+ERROR = "POST /2018-06-01/runtime/invocation/ID/error"
+END = Answer(status=500)  # to /next: the environment ends
 
 
-def failed(outcome: Outcome) -> dict[str, Any]:
-    """The error JSON of the one failure, which the log must have too."""
-    (request,) = outcome.requests
-    assert request.call.endswith("/error")
-    error: dict[str, Any] = json.loads(request.body)
-    assert f"[ERROR] {error['errorType']}" in outcome.stdout.decode()
-    return error
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "")  # put back afterwards
+    yield
+    invocations.forget()
 
 
-@pytest.mark.parametrize(
-    ("wreck", "frames"),
-    [
-        ("sys.path[:] = ['/tmp/deps']", 1),
-        ("sys.path = None", 1),
-        ("sys.meta_path.clear()", 0),
-        ("builtins.__import__ = None", 0),
-        ("builtins.open = None", 1),
-        ("import _io; _io.open_code = None", 0),
-        (WRECK, 0),
-    ],
-)
-def test_a_failure_is_posted_whatever_became_of_the_interpreter(wreck: str, frames: int) -> None:
-    source = app(f"""
-        import builtins, sys
-
-        def handler(event, context):
-            if event == "wreck":
-                {wreck}
-            elif event == "fail":
-                raise ValueError("why")
-            return event
-    """)
-    _, _, *failures, after = execute(
-        Run(source, (Event(b'"wreck"'), Event(b'"fail"'), Event(b'"fail"'), Event(b'"after"'))), OURS
-    )
-    for outcome in failures:
-        error = failed(outcome)
-        assert (error["errorType"], error["errorMessage"]) == ("ValueError", "why")
-        assert len(error["stackTrace"]) == frames
-    assert after.value == "after"
+def echo(invocation: Invocation) -> bytes:
+    event = bytes(invocation.take_event())
+    if event == b"null":
+        raise ValueError("no event")
+    return event
 
 
-def test_a_failure_of_init_is_posted_whatever_became_of_the_interpreter() -> None:
-    (outcome,) = execute(Run(app(f"import sys\n{WRECK}\nraise ValueError('why')\n")), OURS)
-    error = failed(outcome)
-    assert (error["errorType"], error["errorMessage"]) == ("ValueError", "why")
-    assert outcome.exit == 1
+def test_every_event_gets_a_response_or_an_error(in_process: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with ScriptedRuntimeApi(event(b"1", "first"), event(b"null", "second"), event(b"3", "third"), END) as api:
+        with pytest.raises(ApiError, match="status 500"):
+            loop.serve(RuntimeClient(api.address), echo)
+        assert [(request.call, request.path.split("/")[4]) for request in api.posted()] == [
+            (RESPONSE, "first"),
+            (ERROR, "second"),
+            (RESPONSE, "third"),
+        ]
+        assert [request.body for request in api.posted()][::2] == [b"1", b"3"]
+    assert "[ERROR] ValueError: no event" in capsys.readouterr().out
 
 
-def test_deferred_work_fails_in_a_wrecked_interpreter() -> None:
-    source = app("""
-        import sys, samovar
-
-        def fail():
-            raise ValueError("why")
-
-        def handler(event, context):
-            samovar.defer(fail)
-            sys.path.clear()
-            sys.meta_path.clear()
-            return event
-    """)
-    _, first, second = execute(Run(source, (Event(b"1"), Event(b"2"))), OURS)
-    assert (first.value, second.value) == (1, 2)
-    assert b"[ERROR] ValueError: Deferred fail failed: why" in first.stdout
-
-
-@pytest.mark.parametrize("piece", ["bytearray(100_000)", "bytearray(1000)", "[]"])
-def test_no_memory_is_left_in_init(piece: str) -> None:
-    source = app(f"""
-        import resource
-        resource.setrlimit(resource.RLIMIT_AS, (100 << 20, 100 << 20))
-        held = []
-        while True:
-            held.append({piece})
-    """)
-    (outcome,) = execute(Run(source), OURS)
-    assert failed(outcome)["errorType"] == "MemoryError"
-    assert outcome.exit == 1
-
-
-@pytest.mark.parametrize("piece", ["bytearray(100_000)", "bytearray(1000)", "[]"])
-def test_no_memory_is_left_in_an_invocation(piece: str) -> None:
-    source = app(f"""
-        import resource
-        resource.setrlimit(resource.RLIMIT_AS, (100 << 20, 100 << 20))
-        held = []
-
-        def handler(event, context):
-            if event == "free":
-                held.clear()
-                return "freed"
-            while True:
-                held.append({piece})
-    """)
-    _, *failures, free = execute(Run(source, (*[Event(b'"hold"')] * 3, Event(b'"free"'))), OURS)
-    assert [failed(outcome)["errorType"] for outcome in failures] == ["MemoryError"] * 3
-    assert free.value == "freed"
-
-
-def test_descriptors_are_used_up_again_and_again() -> None:
-    source = app("""
-        import resource, sys
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-        held = []
-
-        def handler(event, context):
-            for name in ("samovar.fault", "linecache"):  # so that each report has to read a file
-                sys.modules.pop(name, None)
-            vars(sys.modules["samovar"]).pop("fault", None)
-            while True:
-                held.append(open("/dev/null"))
-    """)
-    _, *failures = execute(Run(source, (Event(),) * 4), OURS)
-    for outcome in failures:
-        error = failed(outcome)
-        assert error["errorType"] == "OSError"
-        assert len(error["stackTrace"]) == 1
-
-
-@pytest.mark.parametrize("name", ["traceback", "types", "linecache", "signal"])
-def test_a_module_of_the_functions_own_is_not_the_runtimes(name: str) -> None:
-    files = {
-        "app.py": f"import {name}\n\ndef handler(event, context):\n    raise ValueError({name}.MINE)\n",
-        f"{name}.py": "MINE = 'mine'\n",
-    }
-    _, *failures = execute(Run(files, (Event(), Event())), OURS)
-    for outcome in failures:
-        error = failed(outcome)
-        assert (error["errorType"], error["errorMessage"]) == ("ValueError", "mine")
-        assert '/app.py", line 4, in handler' in error["stackTrace"][0]
+@pytest.mark.parametrize(("call", "event_body", "kind"), [(RESPONSE, b"1", "response"), (ERROR, b"null", "error")])
+def test_what_is_refused_is_logged_and_the_environment_goes_on(
+    in_process: None, capsys: pytest.CaptureFixture[str], call: str, event_body: bytes, kind: str
+) -> None:
+    with ScriptedRuntimeApi(event(event_body, "first"), event(b"2", "second"), END) as api:
+        api.override(call, Answer(b"no", 403))
+        with pytest.raises(ApiError, match="status 500"):
+            loop.serve(RuntimeClient(api.address), echo)
+        assert api.posted()[-1].body == b"2"
+    said = capsys.readouterr().out
+    assert f"The {kind} of this invocation was not acknowledged: POST " in said
+    assert "status 403" in said
 
 
 @pytest.mark.parametrize(
     ("how", "gone"),
     [
-        ("return 1", {"event", "context", "frame", "headers"}),
-        ("return [Held('result')]", {"event", "context", "frame", "headers", "result"}),
-        ("raise Failure()", {"event", "context", "frame", "headers", "exception"}),
-        ("raise Failure() from Failure()", {"event", "context", "frame", "headers", "exception"}),
-        ("raise asyncio.CancelledError", {"event", "context", "frame", "headers"}),
-        ("return wait(event)", {"event", "context", "frame", "headers", "coroutine"}),
+        ("return 1", {"event", "context", "frame", "invocation"}),
+        ("return [Held('result')]", {"event", "context", "frame", "invocation", "result"}),
+        ("raise Failure()", {"event", "context", "frame", "invocation", "exception"}),
+        ("raise Failure() from Failure()", {"event", "context", "frame", "invocation", "exception"}),
+        ("raise asyncio.CancelledError", {"event", "context", "frame", "invocation"}),
+        ("return wait(event)", {"event", "context", "frame", "invocation", "coroutine"}),
     ],
 )
 def test_nothing_of_an_invocation_is_kept_while_the_next_is_awaited(how: str, gone: set[str]) -> None:
@@ -185,7 +98,7 @@ def test_nothing_of_an_invocation_is_kept_while_the_next_is_awaited(how: str, go
             event["held"] = Held("event")
             context.held = Held("context")
             caller = sys._getframe(1).f_locals
-            caller["headers"]["held"] = Held("headers")
+            caller["invocation"].identity = Held("invocation")
             if type(caller) is dict:  # before Python 3.13 it is a copy, which the frame keeps
                 caller.clear()
             samovar.defer(print, "deferred for", context.aws_request_id)
@@ -200,11 +113,12 @@ def test_nothing_of_an_invocation_is_kept_while_the_next_is_awaited(how: str, go
 def test_a_thread_between_two_invocations_logs_with_the_id_of_the_last() -> None:
     source = app("""
         import logging, threading, samovar
+        from samovar.environment import environment
         waiting = threading.Event()
 
         def late():
             waiting.wait()
-            while samovar.context.current() is not None:
+            while environment.invocation is not None:
                 pass
             logging.error("late")
 

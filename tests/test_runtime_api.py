@@ -1,15 +1,23 @@
-"""What the Runtime API's client keeps between its calls."""
+"""The client of the Runtime API: each call, what it raises, and what it keeps between calls."""
 
+import posix
 import socket
 import threading
 
 import pytest
 
-from samovar.local.testing.scripted_api import ScriptedRuntimeApi
-from samovar.runtime_api import ApiError, RuntimeClient
+from samovar.local.testing.scripted_api import ARN, TRACE_ID, Answer, ScriptedRuntimeApi
+from samovar.local.testing.scripted_api import invocation as event
+from samovar.runtime_api import ApiError, NotTaken, RuntimeClient
 from tests.invocations import invocation
 
 EVENT_NEXT = b"GET /2020-01-01/extension/event/next "
+
+
+@pytest.fixture(params=["wire", "urllib3"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the test's clients use each transport in turn."""
+    monkeypatch.setitem(posix.environ, b"SAMOVAR_TRANSPORT", request.param.encode())
 
 
 def test_the_extension_goes_on_waiting_for_its_event() -> None:
@@ -27,6 +35,7 @@ def test_the_extension_goes_on_waiting_for_its_event() -> None:
                 peer.recv(1, socket.MSG_DONTWAIT)
 
 
+@pytest.mark.usefixtures("transport")
 def test_a_disowned_client_makes_no_call() -> None:
     with ScriptedRuntimeApi() as api:
         client = RuntimeClient(api.address)
@@ -37,3 +46,68 @@ def test_a_disowned_client_makes_no_call() -> None:
         with pytest.raises(ApiError, match="a process that the function forked"):
             client.respond(invocation(), b"{}")
         assert [request.call.rpartition("/")[2] for request in api.requests] == ["error"]
+
+
+def test_an_invocation_is_what_the_headers_say() -> None:
+    headers = (
+        ("Lambda-Runtime-Client-Context", "{}"),
+        ("Lambda-Runtime-Cognito-Identity", '{"a":1}'),
+        ("Lambda-Runtime-Aws-Tenant-Id", "tenant"),
+        ("Lambda-Runtime-Invocation-Id", "invocation"),
+        ("Lambda-Runtime-Deadline-Ms", "1"),
+    )
+    with ScriptedRuntimeApi(event(b"[1]", "request-1", headers=headers), event(b"{}", content_type=None)) as api:
+        client = RuntimeClient(api.address)
+        first = client.next()
+        assert bytes(first.take_event()) == b"[1]"
+        assert (first.id, first.content_type, first.deadline_ms) == ("request-1", "application/json", "1")
+        assert (first.client_context, first.identity) == ("{}", '{"a":1}')
+        assert (first.tenant_id, first.invocation_id) == ("tenant", "invocation")
+        assert (first.arn, first.trace_id) == (ARN, TRACE_ID)
+        second = client.next()
+        assert (second.content_type, second.client_context, second.identity) == (None, None, None)
+        assert (second.tenant_id, second.invocation_id) == (None, None)
+
+
+def test_what_is_posted_carries_its_headers() -> None:
+    with ScriptedRuntimeApi() as api:
+        client = RuntimeClient(api.address)
+        client.respond(invocation(invocation_id="invocation"), b"\0", "application/unknown")
+        client.respond(invocation("../é"), b"{}")
+        client.fail(invocation(), b"{}", "Caf\xe9", b'{"a":1}')
+        binary, odd, error = api.requests
+    assert binary.header("Content-Type") == "application/unknown"
+    assert binary.header("Lambda-Runtime-Invocation-Id") == "invocation"
+    assert odd.path == "/2018-06-01/runtime/invocation/..%2F%C3%A9/response"
+    assert odd.header("Content-Type") == "application/json"
+    assert odd.header("Lambda-Runtime-Invocation-Id") is None
+    assert error.header("Lambda-Runtime-Function-Error-Type") == "Caf?"
+    assert error.header("Lambda-Runtime-Function-XRay-Error-Cause") == '{"a":1}'
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, NotTaken), (413, NotTaken), (302, NotTaken), (500, ApiError)])
+def test_what_a_refusal_is(status: int, kind: type[ApiError]) -> None:
+    with ScriptedRuntimeApi() as api:
+        api.override("POST /2018-06-01/runtime/invocation/ID/response", Answer(b"because", status))
+        with pytest.raises(ApiError, match=f"status {status} where 202 was expected: b'because'") as caught:
+            RuntimeClient(api.address).respond(invocation(), b"{}")
+    assert (type(caught.value), caught.value.status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (Answer(b"because", 404), "status 404 where 200 was expected: b'because'"),
+        (event(headers=[("Lambda-Runtime-Aws-Request-Id", None)]), "the answer has no request id"),
+        (Answer(raw=b"SSH-2.0-OpenSSH\r\n"), "not HTTP"),
+    ],
+)
+def test_an_answer_to_next_without_an_invocation(answer: Answer, says: str) -> None:
+    with ScriptedRuntimeApi(answer) as api, pytest.raises(ApiError, match=f"GET .*/next: {says}"):
+        RuntimeClient(api.address).next()
+
+
+def test_a_transport_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMOVAR_TRANSPORT", "http2")
+    with pytest.raises(ValueError, match="SAMOVAR_TRANSPORT='http2': want urllib3, or nothing"):
+        RuntimeClient("127.0.0.1:1")

@@ -16,12 +16,12 @@ import setuptools
 RUNTIME = Path(__file__).parents[1] / "runtime"
 PROGRAM = """
 import sys
-place = sys.argv[1]
-sys.path[0] = place
+package_root = sys.argv[1]
+sys.path[0] = package_root
 import posix
 from samovar import syspath
 syspath.LAYERS = posix.environ.get(b"LAYERS", b"/nowhere").decode()
-syspath.arrange(place)
+syspath.set_up_sys_path(package_root)
 before = "site" in sys.modules
 import json, os
 print(json.dumps({"path": sys.path, "site": before, "prefix": sys.prefix, "exit": callable(exit),

@@ -1,5 +1,5 @@
-"""Samovar: a Lambda runtime that keeps what a function has learned hot. The public names, each imported when first
-used.
+"""Samovar: a Lambda runtime that keeps a function's in-memory state warm between invocations. The public names, each
+imported when first used.
 """
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PLACES = {
+_MODULES = {
     "cached": "samovar.caching.decorator",
     "Companion": "samovar.companion",
     "defer": "samovar.hooks",
@@ -33,12 +33,11 @@ def __getattr__(name: str) -> "Any":
     import sys
 
     if name == "cache":
-        from samovar.caching import TTLCache
-
-        return globals().setdefault(name, TTLCache(name="samovar.cache"))
-    place = _PLACES.get(name)
-    if place is None:
+        __import__("samovar.caching")
+        return globals().setdefault(name, sys.modules["samovar.caching"].TTLCache(name="samovar.cache"))
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'samovar' has no attribute {name!r}")
-    __import__(place)
-    value = globals()[name] = getattr(sys.modules[place], name)
+    __import__(module)
+    value = globals()[name] = getattr(sys.modules[module], name)
     return value

@@ -1,4 +1,4 @@
-"""python -m samovar MODULE.FUNCTION: what a container image starts; `bootstrap` comes here too."""
+"""python -m samovar MODULE.FUNCTION, which a container image starts; `bootstrap` calls main() as well."""
 
 import sys
 
@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def main(place: str = "") -> "NoReturn":
-    """Run the handler named by the argument, else by `_HANDLER`. place: the folder that holds the package, put last
-    on sys.path.
+def main(package_root: str = "") -> "NoReturn":
+    """Run the handler that the argument names, or else `_HANDLER`. package_root: the folder that holds the package, put
+    last on sys.path.
     """
     if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
         sys.stderr.write(
@@ -24,9 +24,9 @@ def main(place: str = "") -> "NoReturn":
         sys.exit(0)
     from samovar import loop, streams, syspath
 
-    syspath.arrange(place)
-    # sys.__stdout__ holds it too, as it does Python's own stream. A function may wrap sys.stdout.buffer and assign the
-    # result to sys.stdout; were that the last reference, the old stream would close the file below both.
+    syspath.set_up_sys_path(package_root)
+    # sys.__stdout__ keeps it alive: a function may wrap sys.stdout.buffer and assign the result to sys.stdout, and
+    # without another reference the old stream would close the file below both.
     sys.stdout = sys.__stdout__ = streams.unbuffered(sys.stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = streams.unbuffered(sys.stderr)  # type: ignore[misc]
     loop.run(name)

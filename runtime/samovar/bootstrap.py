@@ -1,13 +1,13 @@
-# What `bootstrap` starts: a file, since libraries look for `__main__.__file__`. Compiled at every cold start, hence no
-# docstring and no function. cold.*.bin: see layer/cold.py; a checkout has none.
+# What `bootstrap` starts. A file, because libraries look for `__main__.__file__`. Without docstring and functions,
+# because it is compiled at every cold start. layer/cold.py makes cold.*.bin; a checkout has none.
 import sys
 
-if __name__ == "__main__":  # not in the processes that multiprocessing spawns: they run this file again
-    place = __file__.rpartition("/samovar/")[0]
-    # For the package's own folder, where its modules would be found by other names; with a safe path that is not there.
-    sys.path[: not sys.flags.safe_path] = [place]
+if __name__ == "__main__":  # not in processes that multiprocessing spawns, which run this file again
+    package_root = __file__.rpartition("/samovar/")[0]
+    # Replaces the folder of this file, in which `import codec` would find ours; with a safe path it is not there.
+    sys.path[: not sys.flags.safe_path] = [package_root]
     try:
-        with open(f"{place}/samovar/cold.{sys.implementation.cache_tag}.bin", "rb", 0) as file:
+        with open(f"{package_root}/samovar/cold.{sys.implementation.cache_tag}.bin", "rb", 0) as file:
             content = file.read()
     except OSError:
         pass
@@ -20,4 +20,4 @@ if __name__ == "__main__":  # not in the processes that multiprocessing spawns: 
             exec(*loads(memoryview(content)[len(MAGIC_NUMBER) :]))
     from samovar.__main__ import main
 
-    main(place)
+    main(package_root)

@@ -1,7 +1,6 @@
-"""The context object that a handler receives, attribute for attribute that of the official client.
+"""The context object that a handler receives, with the attributes that the official client's has.
 
-Knows what /next tells of an invocation and the environment variables that describe the function; knows neither the
-loop nor the wire.
+Knows the invocation and the environment variables that describe the function; knows neither the loop nor the wire.
 """
 
 import posix
@@ -30,7 +29,7 @@ _FUNCTION = {
 
 
 class LambdaContext:
-    """What an invocation knows of itself. See "Using the Lambda context object" in the developer guide."""
+    """The context of one invocation. See "Using the Lambda context object" in the developer guide."""
 
     aws_request_id: str
     log_group_name: "str | None"
@@ -46,16 +45,28 @@ class LambdaContext:
     _w3c_fields: "dict[str, str]"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the platform ends this invocation; 0 once it is past."""
+        """Return the time that this invocation has left.
+
+        Returns:
+            Milliseconds until its time-out; 0 once that has passed.
+        """
         left = self._epoch_deadline_time_in_ms - int(time() * 1000)
         return left if left > 0 else 0
 
     def w3c(self) -> "dict[str, str]":
-        """The W3C trace context of this invocation: traceparent, tracestate, baggage where given."""
+        """Return the W3C trace context of this invocation.
+
+        Returns:
+            `traceparent`, `tracestate` and `baggage`, as far as the caller sent them.
+        """
         return dict(self._w3c_fields)
 
     def log(self, msg: object) -> None:
-        """Writes msg to the function's log as it is, with no level and no line end of its own."""
+        """Write to the function's log.
+
+        Args:
+            msg: Written as it is, without level, time and line end.
+        """
         logging = sys.modules.get("logging")
         if logging is None:
             from samovar import logs
@@ -66,7 +77,7 @@ class LambdaContext:
             if hasattr(handler, "log_sink"):
                 handler.log_sink.log(str(msg))
                 return
-        sys.stdout.write(str(msg))  # the user has put other handlers in place of ours
+        sys.stdout.write(str(msg))  # the user has replaced our handler
 
     def __repr__(self) -> str:
         return (
@@ -86,7 +97,7 @@ class LambdaContext:
 
 
 class _Fields:
-    """An object of named fields, None where the platform gave none."""
+    """An object with named fields, None where the platform gave no value."""
 
     __slots__: "tuple[str, ...]" = ()
 
@@ -108,7 +119,7 @@ class CognitoIdentity(_Fields):
 
 
 class Client(_Fields):
-    """The mobile client, as its SDK described itself."""
+    """The mobile application that called, as its SDK describes it."""
 
     __slots__ = (  # noqa: RUF023 (repr shows them in the official client's order)
         "installation_id",
@@ -120,7 +131,7 @@ class Client(_Fields):
 
 
 class ClientContext(_Fields):
-    """What the caller sent as client context: `custom`, `env` and `client`."""
+    """The client context that the caller sent: `custom`, `env` and `client`."""
 
     __slots__ = ("custom", "env", "client")  # noqa: RUF023 (the official client's order, as above)
     custom: "dict[str, Any] | None"
@@ -129,7 +140,7 @@ class ClientContext(_Fields):
 
 
 class Contexts:
-    """Makes the contexts of one environment's invocations."""
+    """The contexts of an environment's invocations: keeps what is the same in all of them."""
 
     __slots__ = ("_function", "_seen")
 
@@ -138,10 +149,10 @@ class Contexts:
         self._function: dict[str, str | None] = {}
 
     def begin(self, invocation: "Invocation") -> None:
-        """Set the trace id's variable and make the invocation's context.
+        """Set the variable of the trace id and make the invocation's context.
 
-        Raises Fault `Runtime.LambdaContextUnmarshalError` when deadline, client context or identity cannot be read;
-        the context is there then, without them.
+        Raises Fault `Runtime.LambdaContextUnmarshalError` when deadline, client context or identity cannot be read.
+        The invocation has a context even then, without what comes after the fault.
         """
         _set_trace_id(invocation.trace_id)
         if self._seen != (values := tuple(map(posix.environ.get, _FUNCTION))):  # a handler may change them
@@ -163,21 +174,23 @@ class Contexts:
         if raw := invocation.deadline_ms:
             context._epoch_deadline_time_in_ms = int(raw) if raw.isdecimal() else _milliseconds(raw)
         if raw := invocation.client_context:
-            parsed = _parse(raw, "Client Context")
-            context._w3c_fields = _pop_w3c(parsed)
-            if parsed is not None:
-                context.client_context = ClientContext(parsed)
-                if context.client_context.client is not None:
-                    context.client_context.client = Client(context.client_context.client)
-        if raw := invocation.identity:
-            parsed = _parse(raw, "Cognito Identity")
-            if parsed is not None:
-                identity.cognito_identity_id = parsed.get("cognitoIdentityId")
-                identity.cognito_identity_pool_id = parsed.get("cognitoIdentityPoolId")
+            _add_client_context(context, raw)
+        if (raw := invocation.identity) and (parsed := _parse(raw, "Cognito Identity")) is not None:
+            identity.cognito_identity_id = parsed.get("cognitoIdentityId")
+            identity.cognito_identity_pool_id = parsed.get("cognitoIdentityPoolId")
+
+
+def _add_client_context(context: LambdaContext, raw: str) -> None:
+    parsed = _parse(raw, "Client Context")
+    context._w3c_fields = _pop_w3c(parsed)
+    if parsed is not None:
+        context.client_context = ClientContext(parsed)
+        if context.client_context.client is not None:
+            context.client_context.client = Client(context.client_context.client)
 
 
 def _set_trace_id(trace_id: "str | None") -> None:
-    environ = posix.environ  # os.environ is a view of this dict, whenever it is imported
+    environ = posix.environ  # os.environ becomes a view of this dict when it is imported
     if not trace_id:
         if environ.pop(_TRACE_ID, None) is not None:
             posix.unsetenv(_TRACE_ID)

@@ -1,6 +1,6 @@
-"""`Fault`, the exception that the runtime itself raises, and what counts as the failure of an invocation.
+"""`Fault`, the exception that the runtime itself raises, and the rule for what fails an invocation.
 
-The ground floor; report.py makes a report of either.
+The ground floor: imports nothing of the package. report.py describes a failure.
 """
 
 import sys
@@ -11,9 +11,9 @@ LARGEST = 6_291_556  # bytes of a response or an error; the Runtime API answers 
 class Fault(Exception):
     """A failure that is reported under a type of its own instead of that of a Python exception.
 
-    error_type: what the caller and the platform read as `errorType`, e.g. `Runtime.HandlerNotFound`.
+    error_type: the `errorType` that the caller and the platform get, e.g. `Runtime.HandlerNotFound`.
     trace: the lines of `stackTrace`.
-    fatal: the error is reported, then the environment ends with exit code 1.
+    fatal: whether the environment ends, with exit code 1, once the error is reported.
     """
 
     def __init__(self, error_type: str, message: str, trace: "list[str] | None" = None, *, fatal: bool = False) -> None:
@@ -25,8 +25,8 @@ class Fault(Exception):
 
 
 def is_failure(exc: BaseException) -> bool:
-    """Return whether exc is a failure of one invocation: an Exception, or asyncio's CancelledError, which is no
-    Exception to Python. All else ends the process.
+    """Return whether exc fails one invocation: an Exception, or asyncio's CancelledError, which is not a subclass of
+    Exception. Any other ends the process.
     """
     if isinstance(exc, Exception):
         return True

@@ -1,10 +1,10 @@
-"""Work around the invocations: after the response, at the end of INIT, at shutdown.
+"""Work outside the handler: after the response, at the end of INIT, at shutdown.
 
-Imported only by functions that use it: what is to be done is put into the environment's lists, which the loop walks.
-Knows the environment and the log, and nothing of the loop.
+Imported only by functions that use it: it appends its work to the environment's lists, which the loop walks. Knows the
+environment and the log, and nothing of the loop.
 
-The platform's rule behind `defer`: the caller has its answer as soon as the response is posted; the environment runs
-on, at full CPU, until the runtime asks for the next event, and is frozen then.
+`defer` rests on a rule of the platform: the caller gets the response as soon as it is posted, but the environment runs
+on with full CPU until the runtime asks for the next event, and is frozen only then.
 """
 
 import posix
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[[], Any])
 
 _deferred: "deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]" = deque()
-_begun: "list[Callable[..., Any]]" = []  # deferred calls that have not ended
+_begun: "list[Callable[..., Any]]" = []  # deferred calls that are running
 _warm: "list[tuple[Callable[[], Any], bool]]" = []
-_ending = 0  # the process that is running its shutdown hooks: a child that they fork is not
+_ending = 0  # id of the process that is running its shutdown hooks, which a child that they fork does not
 
 
 def remaining() -> float:
-    """Seconds left of the invocation in flight, 0 once its time is up; infinite where there is none (INIT, outside
-    Lambda) and where the Runtime API gave no deadline (none at all, an empty one, or 0).
+    """Return the time that the invocation in flight has left.
+
+    Returns:
+        Seconds, 0 once its time is up. Infinite where there is no invocation (INIT, outside Lambda), and where the
+        Runtime API gave no deadline (no header, an empty one, or 0).
     """
     invocation = environment.invocation
     if invocation is None or invocation.context is None or invocation.context._epoch_deadline_time_in_ms <= 0:
@@ -38,13 +41,20 @@ def remaining() -> float:
 
 
 def defer(f: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> None:
-    """Runs f(*args, **kwargs), a function or coroutine function, once the caller has its answer and before the next
-    event, in the order of the calls.
+    """Run a call after the response is posted and before the next event. Calls run in the order of deferring.
 
-    What is deferred during INIT runs after the first response. An exception is logged, with the id of the request that
-    has been answered, and stops nothing; `sys.exit` ends the environment, as it does in a handler. When the
-    invocation's time is up, what has not begun waits for the next response. Any thread may call this. Outside the
-    runtime f runs at once, in the caller's thread, and a coroutine function in a task where there is an event loop.
+    Calls deferred during INIT run after the first response. An exception is logged with the id of the request that got
+    the response, and the next call follows; `sys.exit` ends the environment, as in a handler. When the invocation's
+    time is up, the calls that have not begun are postponed to the next response. Any thread may call `defer`. Outside
+    the runtime f runs at once, in the caller's thread; a coroutine function becomes a task if an event loop is running.
+
+    Args:
+        f: A function or a coroutine function.
+        *args: Its arguments.
+        **kwargs: Its keyword arguments.
+
+    Raises:
+        TypeError: f is not callable.
     """
     if not callable(f):
         raise TypeError(f"defer: {f!r} is not callable: give the function and, after it, its arguments")
@@ -56,14 +66,14 @@ def defer(f: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> None:
 
 
 def run_deferred() -> None:
-    """Runs what has been deferred, and what that defers in its turn. Called by the loop after each response."""
+    """Run all deferred calls, including those that they defer. The loop calls this after each response."""
     while _deferred and remaining() > 0:
         f, args, kwargs = _deferred.popleft()
         _begun.append(f)
         _run(f, args, kwargs)
         _begun.pop()
     if _deferred:
-        logs.write("WARNING", f"The time is up: deferred calls that wait for the next response: {_waiting()}")
+        logs.write("WARNING", f"Out of time: deferred calls postponed to the next response: {_waiting()}")
 
 
 def _run(f: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> None:
@@ -74,7 +84,7 @@ def _run(f: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, An
 
 
 def dropped() -> int:
-    """Says in the log how many deferred calls the end of the environment drops, and returns that number."""
+    """Log which deferred calls the end of the environment drops, and return how many."""
     count = len(_deferred)
     if count:
         logs.write("WARNING", f"The environment ends: deferred calls dropped: {_waiting()}")
@@ -86,19 +96,25 @@ def dropped() -> int:
 
 
 def forget() -> None:
-    """Empties all queues, in a child process that the function forked: what is in them is for the parent to do."""
+    """Empty all queues in a child process that the function forked: the work in them is its parent's."""
     for queue in (_deferred, _begun, environment.shutdown_hooks, _warm):
         queue.clear()
 
 
 def on_shutdown(f: "F") -> "F":
-    """Calls f() when Lambda ends the environment (SIGTERM), last registered first; usable as a decorator.
+    """Call f() when Lambda ends the environment (SIGTERM), the last registered first. Can be used as a decorator.
 
-    Only a runtime that is registered as an extension gets SIGTERM, about 500 ms before SIGKILL: having one hook at
-    the end of INIT makes Samovar register ("Lambda Extensions API", shutdown phase). Hooks registered later run only
-    where the platform sends SIGTERM anyway. They also run where the environment ends by itself, as by `sys.exit`. A
-    SIGTERM handler of the function's own stays in its place: the hooks run when it calls `sys.exit`, and else do not.
-    Inside a hook `sys.exit` ends only this hook.
+    Lambda sends SIGTERM, about 500 ms before SIGKILL, only to a runtime that is registered as an extension ("Lambda
+    Extensions API", shutdown phase). Samovar registers if there is a hook at the end of INIT; hooks that come later run
+    only if SIGTERM is sent for another reason. Hooks also run when the environment ends by itself, as by `sys.exit`.
+    A SIGTERM handler of the function's own is kept: the hooks run only if it calls `sys.exit`. Inside a hook `sys.exit`
+    ends only that hook.
+
+    Args:
+        f: A function without arguments.
+
+    Returns:
+        f itself.
     """
     environment.shutdown_hooks.append(f)
     _watch_sigterm()
@@ -106,13 +122,13 @@ def on_shutdown(f: "F") -> "F":
 
 
 def not_on_shutdown(f: "Callable[[], object]") -> None:
-    """Take a shutdown hook back, if it has not been called yet."""
+    """Remove a shutdown hook that has not been called yet."""
     if f in environment.shutdown_hooks:
         environment.shutdown_hooks.remove(f)
 
 
 def shut_down() -> None:
-    """Runs the shutdown hooks once, the last registered first; exceptions are logged."""
+    """Run the shutdown hooks once, the last registered first; exceptions are logged."""
     global _ending
     _ending = posix.getpid()
     try:
@@ -138,10 +154,18 @@ if TYPE_CHECKING:
 
 
 def warm(f: "Any" = None, /, *, required: bool = False) -> "Any":
-    """Calls f() at the end of INIT, so that the first caller finds its value there; usable as a decorator, above
+    """Call f() at the end of INIT, so that its value is there for the first invocation. A decorator, used above
     `cached`.
 
-    A failure is logged and left to the first caller; with `required=True` it fails INIT.
+    Args:
+        f: A function without arguments, or a coroutine function.
+        required: Whether a failure fails INIT. Otherwise it is logged, and the first invocation calls f again.
+
+    Returns:
+        f itself; a decorator where f is not given.
+
+    Raises:
+        TypeError: f is not callable.
     """
     if f is None:
 
@@ -157,7 +181,7 @@ def warm(f: "Any" = None, /, *, required: bool = False) -> "Any":
 
 
 def run_warm() -> None:
-    """Calls the functions marked `warm`, in order. Raises what a required one raised."""
+    """Call the functions marked `warm`, in order. Raises the exception of a required one."""
     for f, required in _warm:
         try:
             _finish(f())
@@ -169,7 +193,7 @@ def run_warm() -> None:
 
 
 def _finish(result: "Any") -> None:
-    """Run what a coroutine function has only begun when it is called."""
+    """Run a coroutine to its end, where the result of a call is one."""
     if hasattr(type(result), "__await__"):
         from samovar import aio
 
@@ -177,14 +201,14 @@ def _finish(result: "Any") -> None:
 
 
 def _log_failure(message: str, exc: BaseException) -> None:
-    """Log a failure; raise what is to end the process."""
+    """Log a failure; raise an exception that ends the process."""
     if not is_failure(exc):
         raise exc
     logs.write_exception(message, exc)
 
 
 def _waiting() -> str:
-    """How many deferred calls have not begun, and the first of them."""
+    """Return the number of deferred calls that have not begun, and the names of the first."""
     first = [_deferred[at][0] for at in range(min(len(_deferred), 5))]  # other threads may append meanwhile
     return f"{len(_deferred)} ({', '.join(map(_name, first))})"
 
@@ -204,11 +228,11 @@ def _watch_sigterm() -> None:
 
 
 def _on_sigterm(signum: int, frame: object) -> None:
-    """Ends the process by the signal, whatever a hook raises: an exception would be the interrupted code's to catch."""
+    """End the process by the signal, whatever a hook raises: the interrupted code could catch an exception."""
     import _signal
 
     if _ending == posix.getpid():
-        return  # once they are through, the process ends
+        return  # the process ends after the hooks anyway
     try:
         shut_down()
     finally:

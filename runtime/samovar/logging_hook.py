@@ -1,10 +1,10 @@
-"""Sets up `logging` the moment it is first imported, so that a function that does not log need not import it.
+"""Set up `logging` at the moment of its first import, so that a function that does not log need not import it.
 
-Knows the import system, and who sets up.
+Knows the import system, and that `logging_records` does the set-up.
 """
 
 import sys
-from _frozen_importlib import _find_spec  # type: ignore[attr-defined]  # importlib.util is not there in a cold start
+from _frozen_importlib import _find_spec  # type: ignore[attr-defined]  # importlib.util is not imported in a cold start
 from _thread import get_ident
 
 TYPE_CHECKING = False
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class LoggingHook:
-    """A finder that has the root logger set up as soon as `logging` has been imported, and then is gone.
+    """A finder that gets the root logger set up as soon as `logging` is imported, and then removes itself.
 
-    It finds `logging` by asking the import system, all other finders and their rules included.
+    It finds `logging` by asking the import system, so that all other finders and their rules apply.
     """
 
     def __init__(self) -> None:
-        self._asking: set[int] = set()  # the threads whose question comes back here
+        self._asking: set[int] = set()  # threads whose search comes back here
 
     def find_spec(self, name: str, path: "Any" = None, target: "ModuleType | None" = None) -> "ModuleSpec | None":
         if name != "logging" or (thread := get_ident()) in self._asking:
@@ -37,7 +37,7 @@ class LoggingHook:
 
 
 class _AfterExec:
-    """The loader of `logging`, and after it the set-up."""
+    """The loader of `logging`, followed by the set-up."""
 
     def __init__(self, loader: "Any", hook: LoggingHook) -> None:
         self._loader = loader
@@ -54,7 +54,7 @@ class _AfterExec:
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        if sys.modules.get("logging") is module:  # not a copy that the function makes
+        if sys.modules.get("logging") is module:  # not a second copy that the function makes
             if self._hook in sys.meta_path:
                 sys.meta_path.remove(self._hook)
             set_up_logging()
@@ -68,7 +68,7 @@ def set_up_logging() -> None:
 
 
 def install() -> None:
-    """Set up `logging` now where it is imported already, else the moment it is."""
+    """Set up `logging` now if it is imported already, or else at its first import."""
     if "logging" in sys.modules:
         set_up_logging()
     else:

@@ -1,6 +1,7 @@
 """The user's `logging` on Lambda: one root handler, records with request id and tenant id, text or JSON.
 
-Imported together with `logging`, never before it. The forms are the official client's, field for field.
+Imported together with `logging`, never before it. Records have the official client's form, field for field. Knows
+the log's sink and settings, and the environment.
 """
 
 import logging
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 _DATE = "%Y-%m-%dT%H:%M:%S"
 _TEXT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n"
 _format_time = logging.Formatter.formatTime
-_DEPTH = 50  # containers below one another that a record's field may have
-_BITS = 10_000  # of the largest integer that Python writes whatever its limit is
+_DEPTH = 50  # levels of containers in a record's field; deeper ones are logged as str()
+_BITS = 10_000  # of the largest integer that is logged as a number: Python limits the digits of larger ones
 _RESERVED = frozenset(vars(logging.makeLogRecord({}))) - {"taskName"} | {
     "message",
     "aws_request_id",
@@ -36,7 +37,7 @@ def _level(record: logging.LogRecord) -> int:
 
 
 class LambdaLoggerFilter(logging.Filter):
-    """Gives each record `aws_request_id` and `tenant_id`."""
+    """A filter that gives each record `aws_request_id` and `tenant_id`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.aws_request_id, record.tenant_id = environment.log_ids
@@ -44,7 +45,7 @@ class LambdaLoggerFilter(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """The official text form; the date is formatted once a second, not once a record."""
+    """The official text form. The date is formatted once a second, not once a record."""
 
     def __init__(self) -> None:
         super().__init__(_TEXT, _DATE)
@@ -62,7 +63,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record; attributes given as `extra` are fields of their own."""
+    """One JSON object for each record; attributes given as `extra` are fields of their own."""
 
     def __init__(self) -> None:
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%SZ")
@@ -78,17 +79,10 @@ class JsonFormatter(logging.Formatter):
             "message": record.msg if isinstance(record.msg, dict) and not record.args else record.getMessage(),
             "logger": record.name,
         }
-        beside: dict[str, Any] = {}
+        details: dict[str, Any] = {}
         if record.exc_info:
-            import traceback
-
-            from samovar.report import details, text
-
-            kind, exc, tb = record.exc_info
-            result["stackTrace"] = traceback.format_tb(tb)
-            result["errorType"] = kind.__name__ if kind else None
-            result["errorMessage"] = text(exc)
-            beside = {} if exc is None else details(exc)
+            error, details = _error(record.exc_info)
+            result.update(error)
         result["requestId"] = getattr(record, "aws_request_id", None)
         if record.exc_info:
             result["location"] = f"{record.pathname}:{record.funcName}:{record.lineno}"
@@ -97,18 +91,35 @@ class JsonFormatter(logging.Formatter):
         for key, value in record.__dict__.items():
             if key not in _RESERVED and key not in result:
                 result[key] = value
-        for key, value in beside.items():
+        for key, value in details.items():
             result.setdefault(key, value)
+        return self._written({key: value for key, value in result.items() if value is not None})
+
+    def _written(self, result: "dict[str, Any]") -> str:
         if self._encode is None:
             import json
 
-            # What JSON cannot hold is logged as its str(): a record is never lost to its extra fields.
+            # No extra field may cost the record: what JSON has no form for is logged as its str().
             self._encode = json.JSONEncoder(ensure_ascii=False, default=_str, allow_nan=False).encode
-        result = {key: value for key, value in result.items() if value is not None}
         try:
             return self._encode(result) + "\n"
         except (TypeError, ValueError, RecursionError):  # a key that is no string, NaN, a container in itself
             return self._encode(_plain(result)) + "\n"
+
+
+def _error(exc_info: "Any") -> "tuple[dict[str, Any], dict[str, Any]]":
+    """Return an exception's fields of a record, and those that come after all others."""
+    import traceback
+
+    from samovar.report import details, text
+
+    kind, exc, tb = exc_info
+    error = {
+        "stackTrace": traceback.format_tb(tb),
+        "errorType": kind.__name__ if kind else None,
+        "errorMessage": text(exc),
+    }
+    return error, {} if exc is None else details(exc)
 
 
 def _str(value: object) -> str:
@@ -118,7 +129,7 @@ def _str(value: object) -> str:
 
 
 def _plain(value: object, depth: int = 0) -> object:
-    """Return value as far as JSON holds it, and else its str()."""
+    """Return value with str() of whatever JSON has no form for."""
     if depth < _DEPTH:
         if isinstance(value, dict):
             return {
@@ -137,7 +148,7 @@ def _plain(value: object, depth: int = 0) -> object:
 
 
 class LambdaLoggerHandler(logging.Handler):
-    """Writes records to the environment's sink."""
+    """A handler that writes records to the environment's sink."""
 
     def __init__(self, log_sink: "Any") -> None:
         super().__init__()
@@ -148,7 +159,7 @@ class LambdaLoggerHandler(logging.Handler):
 
 
 class LambdaLoggerHandlerWithFrameType(LambdaLoggerHandler):
-    """The same, each record framed with its level."""
+    """The same, with the level in each record's frame."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = _ended(self.format(record), record)
@@ -156,12 +167,12 @@ class LambdaLoggerHandlerWithFrameType(LambdaLoggerHandler):
 
 
 def _ended(text: str, record: logging.LogRecord) -> str:
-    """Return text with a line end after a traceback, which Python's formatter puts behind that of the message."""
+    """Return text with a line end after a traceback: the format's own line end comes before it."""
     return text + "\n" if (record.exc_text or record.stack_info) and not text.endswith("\n") else text
 
 
 def set_up() -> None:
-    """Puts the handler on the root logger and sets the level that `AWS_LAMBDA_LOG_LEVEL` asks for."""
+    """Put the handler on the root logger and set the level that `AWS_LAMBDA_LOG_LEVEL` asks for."""
     logging.Formatter.converter = time.gmtime
     root = logging.getLogger()
     level = logs.level_name()

@@ -1,7 +1,8 @@
-"""Where log lines go and what they look like, without the `logging` module.
+"""The runtime's own log records, written without the `logging` module: where they go and what they look like.
 
 Text or JSON (`AWS_LAMBDA_LOG_FORMAT`), on stdout or framed on the telemetry descriptor (`_LAMBDA_TELEMETRY_LOG_FD`).
-`logging_records` puts the same in front of the user's `logging`. Knows the codec and whose the log is at the moment.
+`logging_records` does the same for the user's `logging`. Knows the codec, and from the environment the ids of the
+invocation in flight.
 """
 
 import posix
@@ -25,13 +26,13 @@ _INDENT = "\u00a0"  # CloudWatch trims ordinary leading space
 
 
 class StandardSink:
-    """Writes to sys.stdout, whatever that is at the moment."""
+    """A sink that writes to sys.stdout, whatever that is at the moment."""
 
     def log(self, msg: str, frame_type: "bytes | None" = None) -> None:
         stream = sys.stdout
         try:
             stream.write(msg)
-        except UnicodeEncodeError:  # the log takes UTF-8 whatever encoding the stream has
+        except UnicodeEncodeError:  # the log is UTF-8, whatever the stream's encoding
             if not hasattr(stream, "buffer"):
                 raise
             stream.flush()
@@ -43,8 +44,8 @@ class StandardSink:
 
 
 class FramedSink:
-    """Writes frames to the platform's telemetry descriptor: type, length, Unix time in microseconds, message;
-    big-endian.
+    """A sink that writes frames to the platform's telemetry descriptor: type, length, Unix time in microseconds, all
+    big-endian, and the message.
     """
 
     def __init__(self, fd: int) -> None:
@@ -67,7 +68,7 @@ class FramedSink:
 
 
 def write_whole(fd: int, data: "bytes | memoryview") -> None:
-    """Writes all of data, also where another process that shares the descriptor has made it non-blocking. Raises
+    """Write all of data, even where another process that shares the descriptor has made it non-blocking. Raises
     OSError.
     """
     while data:
@@ -78,23 +79,23 @@ def write_whole(fd: int, data: "bytes | memoryview") -> None:
 
 
 def _log(to: "StandardSink | FramedSink", text: str, frame_type: bytes) -> None:
-    """The runtime's own record. What the handler has made of the log must not keep it from going on."""
+    """Write a record of the runtime's own. A log that the function has broken must not stop the runtime."""
     try:
         to.log(text, frame_type)
     except Exception:  # sys.stdout or the descriptor is closed or replaced; a lone surrogate has no UTF-8
         try:
             write_whole(1, text.encode("utf-8", "backslashreplace"))
         except OSError:
-            pass  # nowhere to log is left
+            pass  # there is nowhere left to log
 
 
-_settings: "tuple[bool, str] | None" = None  # of the log, as they were when INIT began
+_settings: "tuple[bool, str] | None" = None  # what is_json and level_name return, as INIT began
 _sink: "StandardSink | FramedSink | None" = None
 
 
 def sink() -> "StandardSink | FramedSink":
-    """The environment's one sink, chosen on first use; the descriptor's variable is taken out of the environment
-    then.
+    """Return the environment's one sink. It is chosen on first use, which removes the descriptor's variable from the
+    environment.
     """
     global _sink
     if _sink is None:
@@ -108,14 +109,14 @@ def sink() -> "StandardSink | FramedSink":
 
 
 def is_json() -> bool:
-    """Whether `AWS_LAMBDA_LOG_FORMAT` asks for JSON records."""
+    """Return whether `AWS_LAMBDA_LOG_FORMAT` asks for JSON records."""
     if _settings is not None:
         return _settings[0]
     return posix.environ.get(b"AWS_LAMBDA_LOG_FORMAT", b"").upper() == b"JSON"
 
 
 def level_name() -> str:
-    """The level that `AWS_LAMBDA_LOG_LEVEL` names, in `logging`'s words; empty where unset."""
+    """Return the level that `AWS_LAMBDA_LOG_LEVEL` names, as `logging` names it; empty where it is unset."""
     if _settings is not None:
         return _settings[1]
     level = posix.environ.get(b"AWS_LAMBDA_LOG_LEVEL", b"").decode().upper()
@@ -123,7 +124,7 @@ def level_name() -> str:
 
 
 def write(level: str, message: str) -> None:
-    """One record in the configured format, with the current request id. level: DEBUG, INFO, WARNING, ERROR or
+    """Write a record in the configured format, with the current request id. level: DEBUG, INFO, WARNING, ERROR or
     CRITICAL.
     """
     request_id, tenant_id = environment.log_ids
@@ -145,8 +146,8 @@ def write(level: str, message: str) -> None:
 
 
 def write_exception(message: str, exc: BaseException) -> None:
-    """Write one ERROR record: message and request id, then the exception with its stack as one event, the runtime's own
-    frames left out.
+    """Write one ERROR record of message and request id, the exception and its stack without the runtime's own
+    frames.
     """
     request_id, _ = environment.log_ids
     details = None
@@ -157,14 +158,14 @@ def write_exception(message: str, exc: BaseException) -> None:
         error, details = report.error, report.details
     except Exception:
         error = bare(exc, request_id)
-    if request_id and not is_json():  # whose records have it in a member
+    if request_id and not is_json():  # a JSON record has a member for it
         message += f" (RequestId: {request_id})"
     error["errorMessage"] = f"{message}: {error['errorMessage']}"
     write_error(error, details)
 
 
 def bare(exc: BaseException, request_id: str) -> "dict[str, Any]":
-    """Return the error JSON's object without a stack, where report.py cannot be imported."""
+    """Return the object of the error JSON without a stack, where report.py cannot be imported."""
     try:
         message = str(exc)
     except Exception:
@@ -173,9 +174,8 @@ def bare(exc: BaseException, request_id: str) -> "dict[str, Any]":
 
 
 def write_error(error: "dict[str, Any]", details: "dict[str, Any] | None" = None) -> None:
-    """Write the record of a failed invocation or INIT, in the official client's form. error: the error JSON's object.
-
-    details: what the form has no place for, as `report.details` gives it; it comes after the rest.
+    """Write the record of a failed invocation or INIT in the official client's form. error: the object of the error
+    JSON. details: what that form has no place for, from `report.details`; it comes last.
     """
     if is_json():
         lines = [_json({"timestamp": _timestamp(), "level": "ERROR", **error, **(details or {})})]
@@ -217,7 +217,7 @@ def _json(record: "dict[str, Any]") -> str:
 
 
 def settle() -> None:
-    """Keep the log's settings and the sink as they are when INIT begins, whatever the function does later."""
+    """Read the log's settings and choose the sink for good when INIT begins: the function may change the variables."""
     global _settings
     _settings = is_json(), level_name()
     sink()

@@ -111,7 +111,7 @@ def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
             if "signal" in modules:
                 _stop_alarm()
         environment.end()
-        codec.settle()
+        codec.upgrade()
 
 
 def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes | Response") -> None:

@@ -1,7 +1,7 @@
 """An exception in the forms that the platform reads: error JSON, X-Ray cause, one log record.
 
-Imported once there is an exception. Needs nothing but the interpreter and the codec, as the function may have taken
-everything else away. Knows neither the Runtime API nor the loop.
+Imported when there is an exception. Needs only the interpreter and the codec, because the function may have removed
+everything else. Knows neither the Runtime API nor the loop.
 """
 
 import posix
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     Frame = tuple[str, int, str, str]  # path, line, function, source
 
 _PACKAGE = __file__.rpartition("/")[0] + "/"
-_SHOWN = 100_000  # characters of a message that is too large
-_XRAY_LIMIT = 1024 * 1024  # bytes; a longer cause is left out, as by the official client
-_REPEATED = 3  # times that one line of a stack is shown in a row
-_TOLD = 50  # exceptions in one record
+_SHOWN = 100_000  # characters that are kept of a message that is too large
+_XRAY_LIMIT = 1024 * 1024  # bytes; like the official client, leave out a longer cause
+_REPEATED = 3  # how often a repeated line of a stack is shown
+_MOST = 50  # exceptions in one record
 
 
 class Report:
-    """One failure: `.error` is the error JSON's object, `.xray` the X-Ray cause's, `.details` is for the log alone."""
+    """One failure. error: the object of the error JSON; xray: that of the X-Ray cause; details: only for the log."""
 
     def __init__(self, exc: BaseException, request_id: str) -> None:
         frames: list[Frame] = []
@@ -34,7 +34,7 @@ class Report:
             name, message = exc.error_type, exc.message
             trace, xray_name = exc.trace or [], "LambdaValidationError"
             if exc.__cause__ is not None and _user_frames(exc.__cause__.__traceback__):
-                self.details = details(exc)  # which import of the function failed
+                self.details = details(exc)  # the import that failed in the function's module
         else:
             name = xray_name = type(exc).__name__
             message = text(exc)
@@ -55,7 +55,7 @@ class Report:
         }
 
     def body(self) -> bytes:
-        """Return the error JSON. A message too large for the Runtime API is cut: more would cost the environment."""
+        """Return the error JSON. A message that is too large for the Runtime API is cut."""
         body = codec.dumps(self.error)
         if len(body) > LARGEST:
             cut = f"{self.error['errorMessage'][:_SHOWN]}… ({len(body)} bytes, cut to be reported)"
@@ -63,7 +63,7 @@ class Report:
         return body
 
     def xray_header(self) -> bytes:
-        """Return the X-Ray cause as ASCII JSON for a header, or nothing when it would be 1 MiB or more."""
+        """Return the X-Ray cause as ASCII JSON for a header; empty where it would be 1 MiB or more."""
         cause = codec.dumps_ascii(self.xray)
         return cause if len(cause) < _XRAY_LIMIT else b""
 
@@ -72,11 +72,11 @@ def _working_directory() -> str:
     try:
         return posix.getcwd()
     except OSError:
-        return ""  # the handler has removed it
+        return ""  # the function has removed it
 
 
 def text(value: object) -> str:
-    """Return its text, as that of an exception, or a remark where there is none to be had."""
+    """Return str(value), or a remark where that raises."""
     try:
         return str(value)
     except Exception as inner:
@@ -84,17 +84,17 @@ def text(value: object) -> str:
 
 
 def details(exc: BaseException) -> "dict[str, Any]":
-    """Return what the error JSON has no place for, as far as there is any: `notes`, `exceptions` (of a group), `cause`,
-    `context`.
+    """Return what the error JSON has no place for: `notes`, `exceptions` (of a group), `cause`, `context`, each only
+    where the exception has it.
     """
     try:
         return _details(exc, {id(exc)})
-    except Exception:  # an exception with attributes of its own by these names
+    except Exception:  # an exception with attributes of its own under these names
         return {}
 
 
 def _details(exc: BaseException, seen: "set[int]") -> "dict[str, Any]":
-    """seen: the exceptions that are told of already, as a chain may be a circle."""
+    """Do so once for each exception. seen: the ids of those done already, because a chain may be a circle."""
     found: dict[str, Any] = {}
     if isinstance(notes := getattr(exc, "__notes__", None), list):
         found["notes"] = [text(note) for note in notes]
@@ -109,7 +109,7 @@ def _details(exc: BaseException, seen: "set[int]") -> "dict[str, Any]":
 
 
 def _is_new(exc: BaseException, seen: "set[int]") -> bool:
-    if id(exc) in seen or len(seen) > _TOLD:
+    if id(exc) in seen or len(seen) > _MOST:
         return False
     seen.add(id(exc))
     return True
@@ -125,9 +125,9 @@ def _described(exc: BaseException, seen: "set[int]") -> "dict[str, Any]":
 
 
 def _user_frames(tb: "TracebackType | None") -> "list[Frame]":
-    """Return the traceback from the first frame that is not the runtime's own or the import system's.
+    """Return the frames from the first one that belongs neither to the runtime nor to the import system.
 
-    Done without the module `traceback`, which may be the function's own, and which costs the first failure 5 ms.
+    The module `traceback` is not used: it costs the first failure 5 ms, and the function may have one of its own.
     """
     own = (_PACKAGE, "<frozen importlib")
     limit = getattr(sys, "tracebacklimit", None)
@@ -144,36 +144,31 @@ def _user_frames(tb: "TracebackType | None") -> "list[Frame]":
 
 
 class _Source:
-    """Lines of source, or nothing where they are not to be had."""
+    """Lines of source; empty where they cannot be had."""
 
     def __init__(self) -> None:
         self._checked: set[str] = set()
-        path = sys.path
-        try:
-            # The function may have put away the standard library's folder.
-            sys.path = [*path, sys._stdlib_dir]  # type: ignore[attr-defined]
-            import linecache
-
-            self._linecache: Any = linecache
-        except Exception:
-            self._linecache = None
-        finally:
-            sys.path = path
 
     def line(self, path: str, line: int, module: "dict[str, Any]") -> str:
+        search_path = sys.path
         try:
+            # The function may have removed the standard library's folder, and linecache imports when it reads.
+            sys.path = [*search_path, sys._stdlib_dir]  # type: ignore[attr-defined]
+            import linecache
+
             if path not in self._checked:
                 self._checked.add(path)
-                self._linecache.lazycache(path, module)
-                self._linecache.checkcache(path)
-            source: str = self._linecache.getline(path, line)
-            return source.strip()
+                linecache.lazycache(path, module)
+                linecache.checkcache(path)
+            return linecache.getline(path, line).strip()
         except Exception:
             return ""
+        finally:
+            sys.path = search_path
 
 
 def _lines(frames: "list[Frame]") -> "list[str]":
-    """Return a stack trace in the form of `traceback.format_list`."""
+    """Return a stack trace as `traceback.format_list` writes it."""
     lines = []
     last: object = None
     count = 0

@@ -1,8 +1,8 @@
-"""What a handler kind returns where the response is not simply a JSON document."""
+"""`Response`, which a handler kind returns where the response is not a JSON document."""
 
 
 class Response:
-    """A response's body, and its content type as the Runtime API is told."""
+    """A response's body and its content type."""
 
     __slots__ = ("body", "content_type")
 

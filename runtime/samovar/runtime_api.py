@@ -1,7 +1,7 @@
-"""The Runtime API and the one call of the Extensions API that a runtime makes: a method an endpoint, nothing else.
+"""The Runtime API, and the part of the Extensions API that a runtime needs: one method for each endpoint.
 
-Knows the transports, and the headers' names, which no other file does. Raises `ApiError` naming the call and what came;
-never retries what was answered.
+Knows the transports, and alone knows the names of the headers. Raises `ApiError`, which names the call and says what
+came; never repeats a call that was answered. Knows nothing of handlers or the loop.
 """
 
 import posix
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from samovar.wire import Answer, Body
 
     class Transport(Protocol):
-        """One connection's worth of requests, one at a time. headers: lines that end in CRLF, in UTF-8."""
+        """Requests over one connection, one at a time. headers: lines that end in CRLF."""
 
         def request(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer": ...
 
@@ -27,7 +27,7 @@ _RUNTIME = "/2018-06-01/runtime"
 _NEXT = f"{_RUNTIME}/invocation/next"
 _EXTENSION = "/2020-01-01/extension"
 
-# Headers of /next, in lower case as the transports give them.
+# Headers of answers, in lower case as the transports give them.
 _ID = "lambda-runtime-aws-request-id"
 _ARN = "lambda-runtime-invoked-function-arn"
 _CLIENT_CONTEXT = "lambda-runtime-client-context"
@@ -49,18 +49,18 @@ _EXTENSION_IDENTIFIER = "Lambda-Extension-Identifier: %s\r\n"
 
 
 class ApiError(Exception):
-    """A call to the Runtime API that did not end as it must. status: the HTTP status, 0 where none came."""
+    """A call to the Runtime API that failed. status: the HTTP status, 0 where none came."""
 
-    def __init__(self, call: str, status: int, what: str) -> None:
-        super().__init__(f"{call}: {what}")
+    def __init__(self, call: str, status: int, reason: str) -> None:
+        super().__init__(f"{call}: {reason}")
         self.status = status
 
 
 class NotTaken(ApiError):
-    """A response or an error that was refused, or of which it is not known whether it was taken.
+    """A response or an error that the Runtime API refused, or may not have taken.
 
-    The environment can go on. After a 5xx, which is a plain ApiError, it cannot: "Container error. Non-recoverable
-    state. Runtime should exit promptly." (developer guide, "Using the Lambda runtime API")
+    The environment goes on. A 5xx, which is a plain ApiError, ends it: "Container error. Non-recoverable state. Runtime
+    should exit promptly." (developer guide, "Using the Lambda runtime API")
     """
 
 
@@ -72,7 +72,7 @@ class RuntimeClient:
         self._transport = _transport(address)
 
     def next(self) -> Invocation:
-        """Wait for the next event. It lives until the next call."""
+        """Wait for the next event and return its invocation. The event may be overwritten by the next call."""
         try:
             status, headers, body = self._transport.request("GET", _NEXT, _AGENT, None)
         except WireError as exc:
@@ -97,7 +97,7 @@ class RuntimeClient:
         return invocation
 
     def respond(self, invocation: Invocation, body: bytes, content_type: "str | None" = None) -> None:
-        """Post a response. content_type: of a body that is not JSON.
+        """Post a response. content_type: None where the body is JSON.
 
         Raises NotTaken, with status 413 when the body is over 6,291,556 bytes; ApiError at a 5xx.
         """
@@ -107,7 +107,7 @@ class RuntimeClient:
         self._post(f"{_RUNTIME}/invocation/{_segment(invocation.id)}/response", headers, body)
 
     def fail(self, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes) -> None:
-        """Post the error of an invocation. body: the error JSON; xray_cause: JSON in ASCII, or nothing."""
+        """Post the error of an invocation. body: the error JSON; xray_cause: JSON in ASCII, or empty."""
         headers = _JSON + _ERROR_TYPE % _printable(error_type)
         if xray_cause:
             headers += _XRAY_CAUSE % xray_cause.decode("ascii")
@@ -120,10 +120,10 @@ class RuntimeClient:
         self._post(f"{_RUNTIME}/init/error", _JSON + _ERROR_TYPE % _printable(error_type), body)
 
     def register_extension(self) -> None:
-        """Register as an internal extension for no event, which makes Lambda send SIGTERM before SIGKILL.
+        """Register as an internal extension without events, which makes Lambda send SIGTERM before SIGKILL.
 
-        The connection on which the extension waits until the end stays open. ("Extensions API": an extension is ready
-        once it has asked for its next event.)
+        An extension is ready only once it has asked for its next event ("Extensions API"). The connection on which it
+        waits for that stays open until the environment ends.
         """
         path = f"{_EXTENSION}/register"
         self._extension = connection = Connection(self._address)
@@ -139,7 +139,7 @@ class RuntimeClient:
             raise ApiError(f"POST {path}", 0, str(exc)) from None
 
     def disown(self) -> None:
-        """Let go of the connection, which is the parent's, in a child that the function forked: every call fails."""
+        """Give up the connection in a child that the function forked: it is the parent's, and every call fails here."""
         self._transport = _Disowned()
 
     def _post(self, path: str, headers: str, body: bytes) -> None:
@@ -165,14 +165,14 @@ def _transport(address: str) -> "Transport":
 
 
 class _Disowned:
-    """No transport."""
+    """The transport of a forked child: refuses every request."""
 
     def request(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer":
-        raise WireError("this is a process that the function forked: events and responses are its parent's")
+        raise WireError("this is a process that the function forked; events and responses belong to its parent")
 
 
 def _segment(request_id: str) -> str:
-    """Return a request id as one segment of a path, percent-encoded where it has to be."""
+    """Return a request id as one segment of a path, percent-encoded where necessary."""
     if request_id.isascii() and request_id.replace("-", "").isalnum():
         return request_id
     segment = ""
@@ -183,7 +183,7 @@ def _segment(request_id: str) -> str:
 
 
 def _printable(value: str) -> str:
-    """Return value for a header: a class name may be any identifier, what is not printable ASCII becomes '?'."""
+    """Return value for a header, with '?' for characters that are not printable ASCII: class names may have them."""
     return "".join(c if " " <= c <= "~" else "?" for c in value)
 
 

@@ -1,6 +1,6 @@
-"""Standard output and error for the log: unbuffered, and whole.
+"""Standard output and error as the log needs them: unbuffered, and with no line cut short.
 
-Knows nothing of the package but the log's way to write a descriptor.
+Knows of the package only how the log writes a descriptor.
 """
 
 from _io import FileIO, TextIOWrapper
@@ -13,8 +13,8 @@ _write = FileIO.write
 
 
 class UnbufferedFile(FileIO):
-    """A descriptor that takes all of what is written: after a signal, or where a child has made it non-blocking,
-    `python -u` drops the rest without a word.
+    """A descriptor to which every write is complete. `python -u` silently drops the rest of a write that a signal
+    interrupts, or that a descriptor made non-blocking by a child process takes only in part.
     """
 
     def write(self, data: "Any", /) -> int:
@@ -29,7 +29,7 @@ class UnbufferedFile(FileIO):
 
 
 def unbuffered(stream: "Any") -> "Any":
-    """Return the stream so that every write reaches the log at once; None where it is closed."""
+    """Return the stream without a buffer, so that every write reaches the log at once; None where it is closed."""
     if stream is None:
         return None
     stream.flush()

@@ -1,8 +1,9 @@
-"""sys.path, .pth files and PYTHONPATH as AWS's own bootstrap.py leaves them, and what of `site` an environment needs.
+"""Set up sys.path, .pth files and PYTHONPATH as AWS's own bootstrap.py does, and the part of `site` that is needed.
 
-`bootstrap` starts the interpreter with -S: site is part of every cold start, nearly all of it for things
-that are not there. Where any of them is there (a .pth file, sitecustomize, a user's site-packages, Debian's
-layout), the real site runs, as it would have. A process that multiprocessing spawns inherits -S and this sys.path.
+`bootstrap` starts the interpreter with -S, because `site` would cost every cold start time and is mostly there for
+things that an environment does not have. Where one of them exists (a .pth file, sitecustomize, a user's site-packages,
+Debian's layout), the real site runs. A process that multiprocessing spawns inherits -S and this sys.path. Imports
+nothing of the package.
 """
 
 import posix
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 LAYERS = "/opt/python"
 
 
-def arrange(place: str = "") -> None:
-    """Put the function's own folder first, then layers, what the managed runtime brings and the interpreter's own;
-    place, where Samovar itself lies, last. Where the function has a PYTHONPATH, it is there instead of layers.
+def set_up_sys_path(package_root: str = "") -> None:
+    """Put the function's folder first, then layers, the managed runtime's folders and the interpreter's own, and last
+    package_root, the folder that holds Samovar. A PYTHONPATH of the function's replaces the layers.
     """
     if sys.flags.no_site:
         _site()
@@ -29,19 +30,19 @@ def arrange(place: str = "") -> None:
     layers = [] if own_path else [f"{LAYERS}/{site_packages}", LAYERS]
     first = [task_root, _cwd(), *layers]
     if _is_dir(runtime_dir):
-        # A managed runtime has site-packages before it, and both before the standard library. Elsewhere site-packages
-        # stay last, as under `python -m awslambdaric`: to look there for each module of the library is 0.4 ms of 27.
+        # A managed runtime has site-packages before its own folder, and both before the standard library. Elsewhere
+        # site-packages stay last, as under `python -m awslambdaric`: to be searched first costs 0.4 ms of 27.
         first += [runtime_dir] if own_path else [f"{sys.prefix}/{site_packages}", runtime_dir]
     path = [entry for entry in first if entry and _is_dir(entry)]
-    path += [entry for entry in sys.path if entry and entry != place]
+    path += [entry for entry in sys.path if entry and entry != package_root]
     sys.path[:] = dict.fromkeys(path)
     for folder in (task_root, *layers):
         if _started_by(_names(folder)):  # 7 µs for ten files
             import site
 
             site.addsitedir(folder)
-    if place and place not in sys.path:
-        sys.path.append(place)
+    if package_root and package_root not in sys.path:
+        sys.path.append(package_root)
     if runtime_dir and not own_path:
         environ[b"PYTHONPATH"] = runtime_dir.encode()
         posix.putenv(b"PYTHONPATH", runtime_dir)
@@ -65,7 +66,7 @@ def _site() -> None:
 
 
 def _plain_site_packages() -> "list[str] | None":
-    """The site-packages folders to add; None when there is anything that only the real site does."""
+    """Return the site-packages folders to add; None where something needs the real site."""
     environ = posix.environ
     binaries = sys.executable.rpartition("/")[0]
     prefix = _environment(binaries.rpartition("/")[0])
@@ -90,17 +91,17 @@ def _plain_site_packages() -> "list[str] | None":
 
 
 def _customized(names: "list[str]") -> bool:
-    """Whether one of a folder's files is sitecustomize or usercustomize, which `site` imports."""
+    """Return whether one of a folder's files is sitecustomize or usercustomize, which `site` imports."""
     return any(name.startswith(("sitecustomize", "usercustomize")) for name in names)
 
 
 def _started_by(names: "list[str]") -> bool:
-    """Whether one of a folder's files is what `site` runs in a site folder: .pth, or Python 3.15's .start (PEP 829)."""
+    """Return whether `site` would run one of a folder's files: a .pth, or a .start of Python 3.15 (PEP 829)."""
     return any(name.endswith((".pth", ".start")) for name in names)
 
 
 def _names(folder: str) -> "list[str]":
-    """What lies in the folder; nothing where there is no such folder."""
+    """Return the names of a folder's files; none where there is no such folder."""
     try:
         return posix.listdir(folder)
     except OSError:
@@ -108,7 +109,9 @@ def _names(folder: str) -> "list[str]":
 
 
 def _environment(root: str) -> "str | None":
-    """The prefix to use: root where it is a virtual environment that stands alone, else the interpreter's own."""
+    """Return the prefix to use: root if it is a virtual environment without system site-packages, else the
+    interpreter's own. None where only `site` can tell.
+    """
     try:
         with FileIO(f"{root}/pyvenv.cfg") as file:
             settings = file.read().lower()

@@ -1,7 +1,7 @@
-"""The second transport: the same requests over urllib3's pool. Chosen by `SAMOVAR_TRANSPORT=urllib3`, and the peer
-that the wire is tested against.
+"""The second transport: the same requests over urllib3's pool. Chosen by `SAMOVAR_TRANSPORT=urllib3`; the tests compare
+the wire with it.
 
-Never imported otherwise: `make bench` has a row that shows what it costs.
+Not imported otherwise: `make bench` has a row for its cost. Knows nothing of Lambda.
 """
 
 import logging
@@ -20,7 +20,7 @@ class Urllib3Transport:
         self._pool = urllib3.HTTPConnectionPool(host, port, maxsize=1, block=True, timeout=None, retries=False)
         self._answered = False
         self._busy = False
-        for name in ("urllib3.connectionpool", "urllib3.util.retry"):  # at DEBUG they would fill the function's log
+        for name in ("urllib3.connectionpool", "urllib3.util.retry"):  # at DEBUG they log every request
             logging.getLogger(name).addFilter(lambda record: not self._busy)
 
     def request(
@@ -42,7 +42,7 @@ class Urllib3Transport:
         try:
             response = self._pool.request(method, path, body=body, headers=headers)  # type: ignore[arg-type]
         except ProtocolError as exc:
-            # "Connection aborted.": no answer has begun, so a poll of /next has taken no event.
+            # "Connection aborted.": no answer has begun, so a GET of /next has taken no event.
             aborted = exc.args[0] == "Connection aborted." and isinstance(exc.args[-1], ConnectionError)
             again = body is None and self._answered and aborted
             self._answered = False

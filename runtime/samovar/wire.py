@@ -1,8 +1,8 @@
 """HTTP/1.1 as far as the Runtime API needs it, over one kept-alive socket.
 
-The parse functions are pure, bytes to values, and raise `WireError`; `Connection` moves the bytes: a request leaves
-in one system call where it can, an answer arrives in a buffer that is kept. Knows nothing of Lambda. A call that
-cannot be finished raises `WireError` with what came.
+The parse functions are pure, from bytes to values. `Connection` does the input and output: it sends a request in one
+system call where it can, and reads the answer into a buffer that it keeps. Both raise `WireError`, which says what
+came instead of an answer. Knows nothing of Lambda.
 """
 
 from _socket import (
@@ -25,27 +25,29 @@ if TYPE_CHECKING:
     Body = bytes | bytearray | memoryview | mmap
     Answer = tuple[int, dict[str, str], Body]  # status, headers with names in lower case, body
 
-_FIRST = 16384  # bytes: a whole ordinary event with its head, in one read
-_JOINED = 65536  # bytes: up to here copying a body behind its head costs less than a second buffer in the system call
+_FIRST = 16384  # bytes of the first buffer: one read takes an ordinary event with its head
+_JOINED = 65536  # bytes: up to this size, copying a body behind its head is cheaper than a system call with two buffers
 _HEAD_LIMIT = 1 << 21  # bytes; a client context and a W3C baggage are a few KB
+_MAPPED = 1 << 21  # bytes: from this size a body gets its own mmap, so that freeing it does not fragment the heap
+_LINE_LIMIT = 4096  # bytes of a line in a chunked body
 
-_MAPPED = 1 << 21  # bytes from which on a body lies in a mapping of its own: freed, it leaves no hole in the heap
-
-_LISTS = ("connection", "content-length", "transfer-encoding")
+_LISTS = ("connection", "content-length", "transfer-encoding")  # fields that HTTP joins when they come twice
 _WITHOUT_BODY = (101, 204, 304)  # whatever their headers say
+_UNTIL_CLOSED = -1  # the length of a body that only the end of the connection ends
 _ESTABLISHED = b"\1"  # TCP_ESTABLISHED, the first byte of the kernel's struct tcp_info
 _LF, _CR = 10, 13
 
-_names: "dict[str, str]" = {}  # header names as the server writes them -> lower case
-_statuses: "dict[str, tuple[int, bool]]" = {}  # status lines as the server writes them -> status, whether HTTP/1.0
+# Caches: a server writes the same names and status lines in every answer.
+_names: "dict[str, str]" = {}  # header name -> the name in lower case
+_statuses: "dict[str, tuple[int, bool]]" = {}  # status line -> status, whether it is HTTP/1.0
 
 
 class WireError(Exception):
-    """The other side did not speak HTTP/1.1 as it must, or is gone."""
+    """The server did not speak HTTP/1.1 as it must, or has gone away."""
 
 
 def parse_address(address: str) -> "tuple[str, int]":
-    """Host and port of "host", "host:port" or "[v6]:port"; the port is 80 where none is given. Raises ValueError."""
+    """Return host and port of "host", "host:port" or "[v6]:port"; the default port is 80. Raises ValueError."""
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]"):
         host, port = address, "80"
@@ -57,12 +59,11 @@ def parse_address(address: str) -> "tuple[str, int]":
 
 
 def parse_head(head: str) -> "tuple[int, dict[str, str]]":
-    """Status and headers (names in lower case) of an answer's head, given without its final empty line. Lines may end
-    in LF alone.
+    """Return status and headers (names in lower case) of an answer's head, which comes without its final empty line.
 
-    An HTTP/1.0 answer that does not keep its connection has `connection: close`.
+    Lines may end in LF alone. An HTTP/1.0 answer that does not keep its connection gets `connection: close`.
     """
-    lines = head.split("\n")  # one character: split in half the time, and strip takes the CR
+    lines = head.split("\n")  # takes half the time of "\r\n"; strip removes the CR
     first = lines[0]
     status, old = _statuses.get(first) or _parse_status(first)
     del lines[0]
@@ -100,8 +101,8 @@ def _parse_status(line: str) -> "tuple[int, bool]":
 
 
 def merge(fields: "Iterable[tuple[str, str]]") -> "dict[str, str]":
-    """The headers of fields among which a name may stand twice. As for the official client the first one counts, and
-    the last Content-Type; what HTTP defines as a list is joined.
+    """Return the headers of fields that may repeat a name. As in the official client the first field counts, of
+    Content-Type the last; fields that HTTP defines as lists are joined.
     """
     headers: dict[str, str] = {}
     for name, value in fields:
@@ -113,14 +114,12 @@ def merge(fields: "Iterable[tuple[str, str]]") -> "dict[str, str]":
 
 
 def _tokens(value: str) -> "set[str]":
-    """The members of a header that is a list."""
+    """Return the members of a header that is a list."""
     return {token.strip() for token in value.lower().split(",")}
 
 
 def parse_length(headers: "dict[str, str]") -> "int | None":
-    """The length in bytes of the body that follows; None when it is chunked, -1 when only the end of the connection
-    ends it.
-    """
+    """Return the length of the body in bytes; None where it is chunked, _UNTIL_CLOSED where no header says."""
     encoding = headers.get("transfer-encoding")
     if encoding is not None:
         if _tokens(encoding) != {"chunked"}:
@@ -128,7 +127,7 @@ def parse_length(headers: "dict[str, str]") -> "int | None":
         return None
     length = headers.get("content-length")
     if length is None:
-        return -1
+        return _UNTIL_CLOSED
     if "," in length and len(same := _tokens(length)) == 1:
         (length,) = same
     if not (length.isascii() and length.isdecimal()):
@@ -139,13 +138,13 @@ def parse_length(headers: "dict[str, str]") -> "int | None":
 def _map(length: int) -> "mmap":
     import mmap
 
-    populate = getattr(mmap, "MAP_POPULATE", 0)  # in one go, not page by page as the bytes come
+    populate = getattr(mmap, "MAP_POPULATE", 0)  # all pages at once, not one by one as the bytes come
     return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate)
 
 
 def _head_end(data: bytearray, since: int, upto: int) -> "tuple[int, int]":
-    """Where the last line of a head ends, and where what follows begins; negative where the head goes on. since: where
-    to look from.
+    """Return where the last line of a head ends and where the body begins; the first is negative where the head goes
+    on. since: where to look from.
     """
     lf = data.find(b"\n\n", since, upto)
     crlf = data.find(b"\n\r\n", since, upto if lf < 0 else lf)
@@ -153,9 +152,9 @@ def _head_end(data: bytearray, since: int, upto: int) -> "tuple[int, int]":
 
 
 def _is_over(sock: socket) -> bool:
-    """Whether a kept connection has ended, be it that the server has only closed its half.
+    """Return whether a kept connection has ended, even if the server has closed only its half.
 
-    This costs 0.6 µs. A peek, which would see bytes that nobody asked for as well, costs 2.5.
+    This costs 0.6 µs. A peek would also see bytes that were not asked for, but costs 2.5 µs.
     """
     try:
         return sock.getsockopt(IPPROTO_TCP, TCP_INFO, 1) != _ESTABLISHED
@@ -163,58 +162,69 @@ def _is_over(sock: socket) -> bool:
         return True  # the function has closed its descriptor
 
 
-_SIZE, _END, _TRAILER = range(3)  # the lines of a chunked body
+# What a chunked body goes on with.
+_SIZE, _CONTENT, _CONTENT_END, _TRAILER, _DONE = "size line", "content", "end of the content", "trailer", "done"
 
 
 class Chunks:
-    """A chunked body, fed as it comes: `feed` returns whether it is complete; then `.body` is the content, `.rest`
-    what came after it.
-    """
+    """A chunked body, fed as it comes. Once it is complete, `body` is its content and `rest` what came after it."""
 
     def __init__(self) -> None:
         self.body = bytearray()
         self.rest = bytearray()
-        self._left = 0  # bytes of the chunk still to come
-        self._line = _SIZE  # what the line is that follows them
+        self._state = _SIZE
+        self._left = 0  # bytes of the chunk's content still to come
 
     def feed(self, data: "bytes | bytearray | memoryview") -> bool:
+        """Take the bytes that have come; return whether the body is complete."""
         self.rest += data
+        at, after = -1, 0
+        while after > at and self._state != _DONE:
+            at = after
+            after = self._take_content(at) if self._state == _CONTENT else self._take_line(at)
+        del self.rest[:after]
+        return self._state == _DONE
+
+    def _take_content(self, at: int) -> int:
+        """Take what has come of a chunk's content from `at` on, and return where it ends."""
+        after = min(at + self._left, len(self.rest))
+        self.body += memoryview(self.rest)[at:after]
+        self._left -= after - at
+        if not self._left:
+            self._state = _CONTENT_END
+        return after
+
+    def _take_line(self, at: int) -> int:
+        """Take the line that begins at `at` and return where it ends; `at` where its end has not come."""
         rest = self.rest
-        at = 0
-        while True:
-            if self._left:
-                take = min(self._left, len(rest) - at)
-                self.body += memoryview(rest)[at : at + take]
-                at += take
-                self._left -= take
-            if self._line == _END and len(rest) > at and rest[at] not in (_CR, _LF):
-                raise WireError(f"a chunk does not end where its size says: {bytes(rest[at : at + 2])!r}")
-            end = rest.find(b"\n", at)
-            if end < 0:
-                if len(rest) - at > 4096:
-                    raise WireError(f"no chunk size: {bytes(rest[at : at + 80])!r}")
-                break
-            line = bytes(rest[at:end]).rstrip(b"\r")
-            at = end + 1
-            if self._line == _END:
-                if line:
-                    raise WireError(f"a chunk does not end where its size says: {line[:2]!r}")
-                self._line = _SIZE
-            elif self._line == _TRAILER:
-                if not line:
-                    del self.rest[:at]
-                    return True
-            else:
-                digits = line.partition(b";")[0].strip()
-                try:
-                    if digits[:1] in b"+-" or b"_" in digits:
-                        raise ValueError
-                    self._left = int(digits, 16)
-                except ValueError:
-                    raise WireError(f"bad chunk size {line[:80]!r}") from None
-                self._line = _END if self._left else _TRAILER
-        del self.rest[:at]
-        return False
+        if self._state == _CONTENT_END and len(rest) > at and rest[at] not in (_CR, _LF):
+            raise WireError(f"a chunk does not end where its size says: {bytes(rest[at : at + 2])!r}")
+        end = rest.find(b"\n", at)
+        if end < 0:
+            if len(rest) - at > _LINE_LIMIT:
+                raise WireError(f"no chunk size: {bytes(rest[at : at + 80])!r}")
+            return at
+        line = bytes(rest[at:end]).rstrip(b"\r")
+        if self._state == _SIZE:
+            self._left = _chunk_size(line)
+            self._state = _CONTENT if self._left else _TRAILER
+        elif self._state == _CONTENT_END:
+            if line:
+                raise WireError(f"a chunk does not end where its size says: {line[:2]!r}")
+            self._state = _SIZE
+        elif not line:  # the empty line behind the trailers
+            self._state = _DONE
+        return end + 1
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.partition(b";")[0].strip()
+    try:
+        if digits[:1] in b"+-" or b"_" in digits:
+            raise ValueError
+        return int(digits, 16)
+    except ValueError:
+        raise WireError(f"bad chunk size {line[:80]!r}") from None
 
 
 class Connection:
@@ -224,19 +234,19 @@ class Connection:
         self._host, self._port = parse_address(address)
         self._authority = address
         self._sock: socket | None = None
-        self._fresh = True  # nothing has been answered on this socket yet
+        self._answered = False  # on this socket
         self._buffer = bytearray(_FIRST)
 
     def request(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer":
         """Send one request and return status, headers and body of its answer. headers: lines that end in CRLF.
 
-        The body may be a view of a buffer that the next request overwrites. There is no time-out: /next waits as long
-        as there is no event.
+        The body may be a view of a buffer that the next request overwrites. There is no time-out: /next waits until
+        there is an event.
         """
         return self._exchange(self._head(method, path, headers, body), body)
 
     def send_only(self, method: str, path: str, headers: str) -> None:
-        """Send a request whose answer nobody reads."""
+        """Send a request and leave its answer unread."""
         sock = self._sock
         if sock is None or _is_over(sock):
             sock = self._connect()
@@ -253,47 +263,52 @@ class Connection:
 
     def _exchange(self, head: bytes, body: "bytes | None") -> "Answer":
         sock = self._sock
-        if sock is None or (body is not None and _is_over(sock)):  # a GET can be asked again
+        if sock is None or (body is not None and _is_over(sock)):  # a GET can be sent again
             sock = self._connect()
-        sent = False
+        sent_whole = False
         failure = "the connection was closed without an answer"
         try:
             self._send(sock, head, body)
-            sent = True
+            sent_whole = True
             got = sock.recv_into(self._buffer)
         except OSError as exc:
             failure = str(exc)
-            got = 0 if sent or body is None else self._early(sock)
-        except BaseException:  # from a signal's handler: the answer must not meet the next request
+            got = 0 if sent_whole or body is None else self._early(sock)
+        except BaseException:  # from a signal handler: the next request must not read this one's answer
             self.close()
             raise
         if not got:
-            self.close()
-            # Asked again, once. What has not been sent whole cannot have been taken.
-            if not self._fresh and (body is None or not sent):
-                return self._exchange(head, body)
-            raise WireError(failure if body is None or not sent else f"{failure}; it is not known whether it was taken")
+            return self._unanswered(head, body, failure, taken=body is not None and sent_whole)
         try:
             answer = self._answer(sock, got)
-        except OSError as exc:
+        except BaseException as exc:
             self.close()
-            raise WireError(f"truncated answer: {exc}") from None
-        except BaseException:
-            self.close()
+            if isinstance(exc, OSError):
+                raise WireError(f"truncated answer: {exc}") from None
             raise
-        if not sent:
+        if not sent_whole:
             self.close()
         return answer
 
+    def _unanswered(self, head: bytes, body: "bytes | None", failure: str, *, taken: bool) -> "Answer":
+        """Send a request again, once, where the kept connection had ended. taken: whether the server may have acted on
+        it, which one that was not sent whole rules out.
+        """
+        was_kept = self._answered
+        self.close()
+        if was_kept and not taken:
+            return self._exchange(head, body)
+        raise WireError(f"{failure}; it is not known whether it was taken" if taken else failure)
+
     def _early(self, sock: socket) -> int:
-        """Reads the answer of a server that did not wait for the end of the request: how many bytes there are."""
+        """Read the answer of a server that did not wait for the end of the request; return how many bytes came."""
         try:
             return sock.recv_into(self._buffer, 0, MSG_DONTWAIT)
         except OSError:
             return 0
 
     def close(self) -> None:
-        """Closes the socket; the next request opens another."""
+        """Close the socket; the next request opens another."""
         if self._sock is not None:
             sock, self._sock = self._sock, None
             try:
@@ -305,14 +320,14 @@ class Connection:
         self.close()
         sock = socket(AF_INET6 if ":" in self._host else AF_INET, SOCK_STREAM)
         try:
-            sock.setblocking(True)  # whatever a function gave to socket.setdefaulttimeout
+            sock.setblocking(True)  # whatever the function has set with socket.setdefaulttimeout
             sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             sock.connect((self._host, self._port))
         except OSError as exc:
             sock.close()
             raise WireError(f"cannot connect to {self._authority}: {exc}") from None
         self._sock = sock
-        self._fresh = True
+        self._answered = False
         return sock
 
     def _send(self, sock: socket, head: bytes, body: "bytes | None") -> None:
@@ -328,6 +343,7 @@ class Connection:
             sock.sendall(memoryview(body)[sent - len(head) :])
 
     def _answer(self, sock: socket, got: int) -> "Answer":
+        """Read the rest of an answer of which `got` bytes are in the buffer."""
         while True:
             end = self._buffer.find(b"\r\n\r\n", 0, got)
             start = end + 4
@@ -340,35 +356,46 @@ class Connection:
                 end, start = _head_end(self._buffer, 0, end)
                 if end < 0:
                     raise
-                # Its lines end in LF alone: what was found is in the body.
+                # The lines of the head end in LF alone; the CRLFs are the body's.
                 status, headers = parse_head(str(view[:end], "utf-8", "surrogateescape"))
             if status >= 200 or status == 101:
                 break
-            got -= start  # "100 Continue" and its kind: the answer follows
-            self._buffer[:got] = view[start : start + got]
-            got = got or sock.recv_into(self._buffer)
-            if not got:
-                raise WireError(f"truncated answer: the connection was closed after status {status}")
-        self._fresh = False
-        body: Body
+            got = self._skip(sock, status, start, got)  # "100 Continue" and its kind: the answer follows
+        self._answered = True
         length = 0 if status in _WITHOUT_BODY else parse_length(headers)
-        over = status == 101
-        if length is None:
-            body, over = self._chunked(sock, view[start:got])
-        elif length < 0:
-            body = self._until_closed(sock, view[start:got])
-            over = True
-        elif got - start >= length:
-            body = view[start : start + length]
-            over = over or got - start > length  # more than was announced: whatever it is, it is no answer
+        body: Body
+        if length == got - start:  # the whole body has come, and nothing behind it
+            body, reusable = view[start:got], status != 101
         else:
-            body = self._rest(sock, start, got, length)
-        if over or ("connection" in headers and "close" in _tokens(headers["connection"])):
+            body, reusable = self._body(sock, start, got, length)
+        if not reusable or ("connection" in headers and "close" in _tokens(headers["connection"])):
             self.close()
         return status, headers, body
 
+    def _skip(self, sock: socket, status: int, start: int, got: int) -> int:
+        """Take an interim answer out of the buffer; return how many bytes of the next are there."""
+        got -= start
+        self._buffer[:got] = memoryview(self._buffer)[start : start + got]
+        got = got or sock.recv_into(self._buffer)
+        if not got:
+            raise WireError(f"truncated answer: the connection was closed after status {status}")
+        return got
+
+    def _body(self, sock: socket, start: int, got: int, length: "int | None") -> "tuple[Body, bool]":
+        """Return a body, and whether the connection can be used again: what comes behind a body is no answer,
+        whatever it is.
+        """
+        view = memoryview(self._buffer)
+        if length is None:
+            return self._chunked(sock, view[start:got])
+        if length == _UNTIL_CLOSED:
+            return self._until_closed(sock, view[start:got]), False
+        if length < got - start:
+            return view[start : start + length], False
+        return self._rest(sock, start, got, length), True
+
     def _whole_head(self, sock: socket, got: int) -> "tuple[int, int, int]":
-        """Reads until the head is there: where it ends, where what follows begins, and how many bytes have come."""
+        """Read until the head is complete. Return where it ends, where the body begins, and how many bytes came."""
         end, start = _head_end(self._buffer, 0, got)
         while end < 0:
             if self._buffer[:7] != b"HTTP/1."[:got] and got >= 7:
@@ -376,7 +403,7 @@ class Connection:
             if got == len(self._buffer):
                 if got >= _HEAD_LIMIT:
                     raise WireError(f"headers of more than {_HEAD_LIMIT} bytes")
-                self._buffer = self._buffer + bytes(got)  # the last body may still be a view of the old one
+                self._buffer = self._buffer + bytes(got)  # a new one: the last body may still be a view of it
             more = sock.recv_into(memoryview(self._buffer)[got:])
             if not more:
                 raise WireError(
@@ -387,11 +414,12 @@ class Connection:
         return end, start, got
 
     def _rest(self, sock: socket, start: int, got: int, length: int) -> "Body":
+        """Read the rest of a body and return all of it."""
         body: bytearray | memoryview | mmap
         have = got - start
         if start + length <= len(self._buffer):
             body = memoryview(self._buffer)[start : start + length]
-        else:  # not kept: the handler gets the memory
+        else:  # in memory of its own, which is the handler's
             body = bytearray(length) if length < _MAPPED else _map(length)
             body[:have] = memoryview(self._buffer)[start:got]
         with memoryview(body) as view:
@@ -403,7 +431,7 @@ class Connection:
         return body
 
     def _chunked(self, sock: socket, data: memoryview) -> "tuple[bytearray, bool]":
-        """The body, and whether more than it has come."""
+        """Return the body, and whether nothing came behind it."""
         chunks = Chunks()
         done = chunks.feed(data)
         while not done:
@@ -411,7 +439,7 @@ class Connection:
             if not more:
                 raise WireError(f"truncated answer: {len(chunks.body)} bytes came and no last chunk")
             done = chunks.feed(more)
-        return chunks.body, bool(chunks.rest)
+        return chunks.body, not chunks.rest
 
     def _until_closed(self, sock: socket, data: memoryview) -> bytes:
         parts = [bytes(data)]

@@ -419,7 +419,7 @@ def test_a_generator_function_behind_partial_and_wraps():
     def wrapper(x):
         return numbers(x)
 
-    with pytest.raises(TypeError, match="to be gone through once only"):
+    with pytest.raises(TypeError, match="iterated over only once"):
         wrapper(1)
 
 

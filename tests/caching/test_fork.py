@@ -7,7 +7,8 @@ import warnings
 
 import pytest
 
-from samovar.caching import TTLCache, flight
+from samovar.caching import TTLCache
+from samovar.caching.entries import lock
 
 TIMEOUT = 60  # s; only a deadlock reaches it
 
@@ -62,7 +63,7 @@ def test_a_lock_that_another_thread_holds(elsewhere):
     store.set("held", 3)
 
     def change(begun, go):
-        with store._lock, flight._graph:
+        with lock:
             begun.set()
             go.wait(TIMEOUT)
 

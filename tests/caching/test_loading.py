@@ -904,13 +904,13 @@ def test_a_value_is_as_old_as_its_load(clocks):
 )
 def test_an_iterator_is_refused(make):
     store = TTLCache(ttl=60)
-    with pytest.raises(TypeError, match="to be gone through once only"):
+    with pytest.raises(TypeError, match="iterated over only once"):
         store.get_or_load("key", make)
 
     async def loader():
         return make()
 
-    with pytest.raises(TypeError, match="to be gone through once only"):
+    with pytest.raises(TypeError, match="iterated over only once"):
         asyncio.run(store.get_or_load_async("key", loader))
     assert "key" not in store
 

@@ -87,4 +87,4 @@ def test_a_format_that_there_is_not():
         [sys.executable, "-c", "from samovar import cache"], env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "SAMOVAR_METRICS='statsd': want emf, or nothing" in done.stderr
+    assert "SAMOVAR_METRICS='statsd': set it to emf, or leave it empty" in done.stderr

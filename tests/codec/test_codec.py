@@ -261,10 +261,10 @@ def test_orjson_comes_when_it_pays_and_not_before() -> None:
 import sys
 from samovar import codec
 for _ in range(300):
-    codec.dumps(codec.loads(b'{"a": [1, 2, 3]}')); codec.settle()
+    codec.dumps(codec.loads(b'{"a": [1, 2, 3]}')); codec.upgrade()
 print("orjson" in sys.modules, "json" in sys.modules)
 for _ in range(20):
-    codec.dumps(codec.loads(b'["' + b'x' * 60000 + b'"]')); codec.settle()
+    codec.dumps(codec.loads(b'["' + b'x' * 60000 + b'"]')); codec.upgrade()
 print("orjson" in sys.modules)
 """
     assert run(program).split() == ["False", "False", "True"]
@@ -280,7 +280,7 @@ def test_without_orjson_all_works() -> None:
 import sys
 sys.modules["orjson"] = None
 from samovar import codec
-print(len(codec.loads(b'["' + b'x' * 3000000 + b'"]')[0]), codec.dumps({"a": None})); codec.settle()
+print(len(codec.loads(b'["' + b'x' * 3000000 + b'"]')[0]), codec.dumps({"a": None})); codec.upgrade()
 """
     assert run(program) == "3000000 b'{\"a\":null}'"
 
@@ -404,7 +404,7 @@ def noting(name, *args, **kwargs):
 builtins.__import__ = noting
 for _ in range(3):
     codec.dumps(codec.loads(b'["' + b'x' * 2000000 + b'"]'))
-    codec.settle()
+    codec.upgrade()
 print(len(asked))
 """
     assert run(program) == "1"

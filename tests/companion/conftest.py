@@ -1,4 +1,4 @@
-"""Programs to keep company with: each test writes its own, in Python, well behaved or not."""
+"""Companions for tests: each test writes its own program, in Python, well behaved or not."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ import json, os, signal, sys, time
 number = -1
 
 def ask():
-    "The next event; number is that of its answer."
+    "Return the next event. number is that of its answer."
     global number, request
     line = sys.stdin.buffer.readline()
     if not line:
@@ -42,7 +42,7 @@ Start = Callable[..., Companion]
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[[str], list[str]]:
-    """The command of a program with that source: `ask()`, `answer(data)`, `log(text)` and `number` are there."""
+    """Return a function that writes a program and returns its command. PRELUDE comes before the source."""
 
     def write(source: str) -> list[str]:
         path = tmp_path / f"program{len(list(tmp_path.iterdir()))}.py"
@@ -54,7 +54,7 @@ def program(tmp_path: Path) -> Callable[[str], list[str]]:
 
 @pytest.fixture
 def start(program: Callable[[str], list[str]]) -> Iterator[Start]:
-    """Starts a companion of that source; it is ended with the test."""
+    """Return a function that starts a companion with that source; it is closed after the test."""
     companions: list[Companion] = []
 
     def run(source: str, **options: int) -> Companion:
@@ -67,7 +67,7 @@ def start(program: Callable[[str], list[str]]) -> Iterator[Start]:
 
 
 def context(seconds: float = 60.0, **attributes: object) -> LambdaContext:
-    """The context of an invocation with that much time left, with all that the platform could tell."""
+    """Return the context of an invocation with that much time left, and with every attribute set."""
     made = LambdaContext()
     made.__dict__ = {
         "aws_request_id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
@@ -85,7 +85,7 @@ def context(seconds: float = 60.0, **attributes: object) -> LambdaContext:
 
 
 def in_flight(context: LambdaContext, event: bytes = b"null") -> Invocation:
-    """An invocation with that context and event."""
+    """Return an invocation with that context and event."""
     invocation = Invocation()
     invocation.id, invocation.tenant_id = context.aws_request_id, context.tenant_id
     invocation.context, invocation.event = context, event
@@ -104,7 +104,7 @@ class Clock:
         return (time.monotonic() if self.stopped_at is None else self.stopped_at) + self.offset
 
     def stop(self) -> None:
-        """From now on it is moved by the test alone."""
+        """Stop it: from now on only the test moves it."""
         self.stopped_at = time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -114,7 +114,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The companions' clock, to be moved."""
+    """Return the clock of all companions, for the test to move."""
     made = Clock()
     monkeypatch.setattr(process, "monotonic", made.monotonic)
     monkeypatch.setattr(supervisor, "monotonic", made.monotonic)
@@ -124,14 +124,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What companions started from now on log, a line an entry."""
+    """Return the lines that companions started from now on write to the log."""
     lines: list[str] = []
     monkeypatch.setattr(supervisor, "_to_log", lambda chunk: lines.extend(chunk.decode(errors="replace").splitlines()))
     return lines
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that is dead and not yet collected does not."""
+    """Return whether a process runs; one that is dead and not yet waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:

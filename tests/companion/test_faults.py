@@ -1,4 +1,4 @@
-"""What can go wrong with a process, tried: each time the call says what is known, and the next event has a process."""
+"""Everything that can go wrong with a process: the call says what is known, and the next event has a process."""
 
 import contextlib
 import gc
@@ -18,14 +18,14 @@ import pytest
 
 from samovar import hooks
 from samovar.companion import Companion, supervisor
-from samovar.companion.process import Gone, Process
+from samovar.companion.process import Process, ProcessFailed
 from samovar.environment import environment
 from samovar.errors import Fault
 from samovar.handler import program as exec_handler
 from tests.companion.conftest import PRELUDE, Clock, Start, alive, context, in_flight
 
 PID = "while True: ask(); answer(os.getpid())"
-# What the event says is done before it is answered.
+# Runs the event as code, then answers.
 OBEY = """
 while True:
     exec(ask())
@@ -45,8 +45,8 @@ def failure(call: Callable[[], object]) -> Fault:
 @pytest.mark.parametrize(
     ("content", "mode", "told"),
     [
-        (b"#!/bin/sh\n", 0o644, "is not executable: chmod +x"),
-        (b"#!/no/such/interpreter -x\n", 0o755, "asks for the interpreter /no/such/interpreter, which is not there"),
+        (b"#!/bin/sh\n", 0o644, "is not executable: run chmod +x"),
+        (b"#!/no/such/interpreter -x\n", 0o755, "names the interpreter /no/such/interpreter, which does not exist"),
         (b"#!/bin/sh\r\n", 0o755, "Windows line ends"),
         (b"echo no first line\n", 0o755, "neither a program for this machine nor a script"),
         (b"", 0o755, "neither a program for this machine nor a script"),
@@ -68,9 +68,9 @@ def test_a_program_that_cannot_start_says_why(
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("./none", "there is no "),
+        ("./none", "/none does not exist"),
         ("./folder", "is a folder"),
-        ("no-such-program-anywhere", "it is not on PATH; a program of your own is named by a path, ./no-such-program"),
+        ("no-such-program-anywhere", "it is not on PATH; to run a file of your own, write its path: ./no-such-program"),
         ("'./unbalanced", "cannot be read as a command: No closing quotation"),
         ("  ", "names no program"),
     ],
@@ -131,12 +131,12 @@ def test_a_program_without_its_dynamic_loader_says_so(tmp_path: Path) -> None:
     program.chmod(0o755)
     caught = failure(lambda: Companion([str(program)]))
     assert caught.error_type == "Companion.NotStarted"
-    assert "not the dynamic loader it was linked for" in caught.message
+    assert "but the dynamic loader that it was linked for does not" in caught.message
 
 
 @pytest.fixture
 def no_descriptors() -> Iterator[Callable[[int], None]]:
-    """Uses up all descriptors but so many."""
+    """Return a function that uses up all descriptors but the given number."""
     used: list[int] = []
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -212,13 +212,13 @@ def test_exit_at_start_up_fails_init(start: Start) -> None:
 
 def test_closing_its_input_at_start_up_fails_init(start: Start) -> None:
     caught = failure(lambda: start("os.close(0)\nsignal.pause()"))
-    assert "closed its standard input and was ended for it" in caught.message
+    assert "closed its standard input and was killed for it" in caught.message
 
 
 def test_an_answer_before_the_question_fails_init(start: Start) -> None:
     caught = failure(lambda: start("number = 0\nanswer('early')\n" + PID))
     assert caught.error_type == "Companion.BadAnswer"
-    assert 'wrote to standard output before it was asked: \'{"proc_req_id": 0' in caught.message
+    assert 'wrote to standard output before the first request: \'{"proc_req_id": 0' in caught.message
     assert "write logs to stderr" in caught.message
 
 
@@ -230,7 +230,7 @@ def test_a_program_that_never_reads_holds_init_up_for_so_long_only(
 
     monkeypatch.setattr(supervisor, "_to_log", log)
     companion = start("log('busy')\nwhile not os.path.exists(sys.argv[0] + '.go'): time.sleep(0.01)\n" + PID)
-    assert "does not read its standard input after 8 s; going on" in capfd.readouterr().out
+    assert "has not read its standard input after 8 s; going on" in capfd.readouterr().out
     Path(companion._workers[0]._program.args[-1] + ".go").touch()
     assert companion.call(1)
 
@@ -244,7 +244,7 @@ def test_a_start_in_an_invocation_waits_no_longer_than_that_lasts(
     monkeypatch.setattr(supervisor, "_to_log", log)
     monkeypatch.setattr(environment, "invocation", in_flight(context(2)))
     start("log('busy')\nsignal.pause()")
-    waited = re.search(r"does not read its standard input after ([0-9.]+) s; going on", capfd.readouterr().out)
+    waited = re.search(r"has not read its standard input after ([0-9.]+) s; going on", capfd.readouterr().out)
     assert waited
     assert float(waited[1]) < 2
 
@@ -262,8 +262,8 @@ def test_kill_9_between_calls_loses_no_event(start: Start, capfd: pytest.Capture
     assert len(set(pids)) == 6
     log = capfd.readouterr().out
     assert log.count("[ERROR]") == 5
-    assert "It had no event, and is started again: " in log
-    assert "was killed by signal 9 (SIGKILL), for want of memory or from outside, after 1 answer(s)" in log
+    assert "The idle companion failed and is restarted; no event is lost: " in log
+    assert "was killed by signal 9 (SIGKILL: probably out of memory, or killed from outside), after 1 answer" in log
 
 
 def test_a_process_that_ends_with_the_request_unread_loses_no_event(
@@ -306,7 +306,9 @@ while True:
     )
     pids = [companion.call(None) for _ in range(3)]
     assert len(set(pids)) == 3
-    assert 'wrote to standard output after answer 0, before it was asked: \'{"proc_req_id":1' in capfd.readouterr().out
+    assert (
+        'wrote to standard output after answer 0, before the next request: \'{"proc_req_id":1' in capfd.readouterr().out
+    )
 
 
 def test_of_a_flood_after_an_answer_the_beginning_is_kept(
@@ -317,7 +319,7 @@ def test_of_a_flood_after_an_answer_the_beginning_is_kept(
     while not logged:
         companion._workers[0]._process._read_log()  # type: ignore[union-attr]
     assert companion.call(None) == 1
-    shown = f"before it was asked: '{'x' * 200}'… (65,536 bytes)"
+    shown = f"before the next request: '{'x' * 200}'… (65,536 bytes)"
     assert shown in capfd.readouterr().out
 
 
@@ -344,16 +346,16 @@ while True:
 @pytest.mark.parametrize(
     ("deed", "told"),
     [
-        ("os.kill(os.getpid(), 9)", "was killed by signal 9 (SIGKILL), for want of memory or from outside"),
+        ("os.kill(os.getpid(), 9)", "was killed by signal 9 (SIGKILL: probably out of memory, or killed from outside)"),
         ("os.abort()", "was killed by signal 6 (SIGABRT)"),
         ("os._exit(3)", "exited with code 3"),
         ("sys.exit()", "exited with code 0"),
         ("1 / 0", "exited with code 1"),
         (
             "os.close(1); time.sleep(0.02); os.kill(os.getpid(), 9)",
-            "was killed by signal 9 (SIGKILL), for want of memory or from outside",
+            "was killed by signal 9 (SIGKILL: probably out of memory, or killed from outside)",
         ),
-        ("os.close(1); signal.pause()", "closed its standard output and was ended for it"),
+        ("os.close(1); signal.pause()", "closed its standard output and was killed for it"),
         ("answer(1, end=b''); os._exit(0)", "exited with code 0"),
     ],
 )
@@ -367,7 +369,7 @@ def test_the_end_of_the_process_during_a_call(
     first = companion.call("", context())
     caught = failure(lambda: companion.call("log('what I was doing'); " + deed, context()))
     assert caught.error_type == "Companion.Ended"
-    assert f"{told}, after 1 answer(s)" in caught.message
+    assert f"{told}, after 1 answer" in caught.message
     assert "Its last lines on standard error:\nwhat I was doing" in caught.message
     assert not caught.fatal
     assert not alive(first)
@@ -389,9 +391,12 @@ def test_a_death_nobody_was_told_of_by_closed_pipes(start: Start, logged: list[s
 @pytest.mark.parametrize(
     ("deed", "told"),
     [
-        ('write(b\'{"proc_req_id": 0, "err\')', '; \'{"proc_req_id": 0, "err\' came without the line end'),
-        ("answer('whole', end=b'')", '"data": "whole"}\' came without the line end'),
-        ("", "this invocation had, and was killed. Its last lines on standard error:\nnow"),
+        ('write(b\'{"proc_req_id": 0, "err\')', '; it wrote \'{"proc_req_id": 0, "err\' without the line end that'),
+        ("answer('whole', end=b'')", '"data": "whole"}\' without the line end that completes'),
+        (
+            "",
+            "did not answer before this invocation's deadline, and was killed. Its last lines on standard error:\nnow",
+        ),
     ],
 )
 def test_silence_until_the_deadline(
@@ -420,7 +425,10 @@ def test_a_program_that_does_not_flush_is_told_of_it(
     companion = start("out = open(1, 'w')\nwhile True: ask(); out.write('{\"proc_req_id\":0,\"data\":1}\\n'); log('.')")
     caught = failure(lambda: companion.call("", context()))
     assert caught.error_type == "Companion.Silent"
-    assert "gave no answer, or did not flush it, in the time that this invocation had, and was killed" in caught.message
+    assert (
+        "did not answer, or did not flush its answer, before this invocation's deadline, and was killed"
+        in caught.message
+    )
 
 
 @pytest.mark.parametrize("deadline", [3228130696703, 10**30, 10**400, 0])
@@ -481,7 +489,7 @@ def test_an_answer_without_end_does_not_take_the_memory(start: Start, monkeypatc
     companion = start("ask()\nwhile True: write(b'{' * 1_000_000)")
     caught = failure(lambda: companion.call(None, context()))
     assert caught.error_type == "Companion.BadAnswer"
-    assert "filled a quarter of the memory without a line end: '{{{{" in caught.message
+    assert "wrote more than a quarter of the function's memory without a line end: '{{{{" in caught.message
 
 
 def test_grandchildren_die_with_the_process(start: Start, logged: list[str]) -> None:
@@ -507,6 +515,15 @@ def test_an_interrupted_call_leaves_no_answer_for_the_next(start: Start, monkeyp
         companion.call("wait")
     monkeypatch.setattr(supervisor, "_to_log", lambda chunk: None)
     assert companion.call(2) == 2
+
+
+def test_a_message_counts_the_answers(start: Start) -> None:
+    companion = start(OBEY)
+    for _ in range(2):
+        companion.call("", context())
+    assert failure(lambda: companion.call("os._exit(3)", context())).message.endswith("code 3, after 2 answers")
+    companion.call("", context())
+    assert failure(lambda: companion.call("os._exit(3)", context())).message.endswith("code 3, after 1 answer")
 
 
 # --- again and again
@@ -606,7 +623,7 @@ def test_the_folder_of_the_first_start_is_gone(tmp_path: Path, monkeypatch: pyte
         failure(lambda: companion.call("os._exit(1)", context()))
         caught = failure(lambda: companion.call("", context()))
         assert caught.error_type == "Companion.NotStarted"
-        assert caught.message.endswith("/first, the folder that it was started in, is gone")
+        assert caught.message.endswith("/first, the folder it was first started in, no longer exists")
 
 
 @pytest.mark.parametrize("reap", [signal.SIG_IGN, lambda *_: os.waitpid(-1, 0)])
@@ -618,7 +635,10 @@ def test_an_exit_code_that_nobody_knows_is_not_told(start: Start, reap: Any) -> 
         message = failure(lambda: companion.call("os._exit(3)", context())).message
     finally:
         signal.signal(signal.SIGCHLD, before)
-    assert " ended; its exit code is not known, as this process ignores SIGCHLD or has waited for it" in message
+    assert (
+        " ended; its exit code is not known: this process ignores SIGCHLD, or other code waited for the child"
+        in message
+    )
     assert companion.call("", context())
 
 
@@ -638,7 +658,7 @@ def test_nothing_is_left_of_processes_that_failed(start: Start, clock: Clock, lo
 
 
 def children() -> set[str]:
-    """The processes whose parent is this one, those that nobody has waited for among them."""
+    """Return the processes whose parent is this one, including those that were not waited for."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -692,7 +712,7 @@ def test_closed_in_a_call_by_the_handler_of_a_signal_it_says_good_bye_too(
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert caught.error_type == "Companion.Ended"
-    assert "was closed in this call" in caught.message
+    assert "was closed during this call, by a signal handler" in caught.message
     assert logged == ["bye"]
 
 
@@ -709,12 +729,31 @@ def test_a_fork_must_start_its_own(start: Start) -> None:
             os._exit(0)
     os.close(write)
     with open(read) as told:
-        assert "start a Companion here" in told.read()
+        assert "belongs to the parent process; create a new Companion after fork()" in told.read()
     os.waitpid(child, 0)
     assert companion.call("parent") == "parent"
 
 
-def test_a_log_that_somebody_has_made_non_blocking_is_whole(program: Callable[[str], list[str]]) -> None:
+def test_a_fork_has_a_companion_of_its_own(program: Callable[[str], list[str]]) -> None:
+    args = program("while True: answer([ask(), os.getppid()])")
+    read, write = os.pipe()
+    with Companion(args) as companion:
+        child = os.fork()
+        if not child:
+            try:
+                with Companion(args) as own:
+                    os.write(write, repr(own.call("child") == ["child", os.getpid()]).encode())
+                companion.close()  # which is its parent's
+            finally:
+                os._exit(0)
+        os.close(write)
+        with open(read) as told:
+            assert told.read() == "True"
+        os.waitpid(child, 0)
+        assert companion.call("parent") == ["parent", os.getpid()]
+
+
+def test_a_log_that_was_made_non_blocking_is_whole(program: Callable[[str], list[str]]) -> None:
     args = program("ask()\nlog(('x' * 9_999 + '\\n') * 100)\nanswer(1)\nask()")
     source = f"import os\nfrom samovar import Companion\nos.set_blocking(2, False)\nCompanion({args!r}).call(None)"
     ended = subprocess.run([sys.executable, "-c", source], stderr=subprocess.PIPE, check=True)
@@ -760,7 +799,7 @@ def test_a_function_that_closes_every_descriptor_has_a_companion_all_the_same(st
         os.close(fd)
     caught = failure(lambda: companion.call(None, context()))
     assert caught.error_type == "Companion.Ended"
-    assert caught.message.endswith("was closed by the function: its descriptors are gone")
+    assert caught.message.endswith("was cut off: the function closed the file descriptors of its pipes")
     assert companion.call(None, context()) != first
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -783,7 +822,9 @@ def test_a_timeout_that_a_signals_handler_raises_is_passed_on(start: Start) -> N
 def test_sigterm_during_a_start_or_a_call_leaves_no_process(program: Any, call: str) -> None:
     told = "signal.signal(15, signal.SIG_IGN); log(str(os.getpid())); signal.pause()"
     args = program(f"ask(); {told}" if call else told)
-    source = f"from samovar import Companion, environment\nenvironment.environment.running = True\nCompanion({args!r}){call}"
+    source = (
+        f"from samovar import Companion, environment\nenvironment.environment.running = True\nCompanion({args!r}){call}"
+    )
     with subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE) as runtime:
         assert runtime.stderr
         pid = int(runtime.stderr.readline())
@@ -824,14 +865,22 @@ def test_no_free_worker_until_the_deadline(start: Start, monkeypatch: pytest.Mon
     assert asked.wait(60)
     caught = failure(lambda: companion.call(2, context(0.2)))
     assert caught.error_type == "Companion.Busy"
-    assert "all 1 worker(s) of " in caught.message
+    assert "the only worker of " in caught.message
     companion.close()  # and the call in flight learns that its process has gone
     thread.join()
     assert first[0].error_type == "Companion.Ended"
     assert "SIGTERM" in first[0].message
 
 
-def test_who_waits_for_a_worker_learns_that_the_companion_is_closed(
+def test_several_workers_are_counted_in_the_message(start: Start) -> None:
+    companion = start(PID, workers=2)
+    held = [companion._free.get() for _ in range(2)]  # as calls in other threads have them
+    assert "all 2 workers of " in failure(lambda: companion.call(1, context(0.01))).message
+    companion._give_back(held)
+    assert companion.call(1, context())
+
+
+def test_a_call_that_waits_for_a_worker_learns_that_the_companion_is_closed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = threading.Event()
@@ -886,7 +935,7 @@ def test_when_one_worker_cannot_start_none_is_left(monkeypatch: pytest.MonkeyPat
     class Recorded(Process):
         def __init__(self, *args: Any) -> None:
             if len(started) == 2:
-                raise Gone("NotStarted", "the third cannot be started")
+                raise ProcessFailed("NotStarted", "the third cannot be started")
             super().__init__(*args)
             started.append(self)
 
@@ -896,7 +945,7 @@ def test_when_one_worker_cannot_start_none_is_left(monkeypatch: pytest.MonkeyPat
 
 
 def _until_gone(pid: int) -> None:
-    """A grandchild's end is collected by another process: it is waited for here."""
+    """Wait for a grandchild's end, which another process collects."""
     while alive(pid):
         pass
 
@@ -953,7 +1002,7 @@ def test_what_came_behind_an_answer_is_shown_also_when_the_program_has_ended(
     _until_gone(companion.call(None))
     companion.call(None)
     log = capfd.readouterr().out
-    assert "wrote to standard output after answer 0, before it was asked: 'left over'" in log
+    assert "wrote to standard output after answer 0, before the next request: 'left over'" in log
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The handler of a signal may raise between any two instructions: nothing is lost then, and the next call works."""
+"""A signal handler may raise between any two instructions: nothing is lost, and the next call works."""
 
 import contextlib
 import gc
@@ -34,9 +34,9 @@ class Interrupt(BaseException):
 
 
 def at_each_instruction(call: Callable[[], object], handler: Callable[[], object] = lambda: None) -> Iterator[object]:
-    """Runs call anew for each instruction of the companion's code that it comes to, and calls handler and raises there.
+    """Run call again for each instruction of the companion's code that it reaches; call handler and raise there.
 
-    Yields between two runs. Ends when a run has come to its end.
+    Yield between two runs. End when a run has come to its end.
     """
     at = 0
     while True:
@@ -75,13 +75,13 @@ def descriptors() -> int:
 
 
 def children() -> set[str]:
-    """Those that this thread has started and nobody has waited for."""
+    """Return the processes that this thread has started and that were not waited for."""
     return set(Path("/proc/thread-self/children").read_text().split())
 
 
 @pytest.fixture
 def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing of a companion is there when the test is over."""
+    """Check that nothing of a companion is left after the test."""
     monkeypatch.setattr(supervisor, "_GRACE", 0.01)
     gc.collect()
     before, others = descriptors(), children()

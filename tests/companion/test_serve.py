@@ -25,7 +25,7 @@ CANCELLED = """
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """A companion whose handler(event, context) has that body."""
+    """Return a function that starts a companion whose handler(event, context) has that body."""
     companions: list[Companion] = []
 
     def start(body: str) -> Companion:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from tests.contract.harness import Event, Outcome, Run
 from tests.contract.table import Batch, Case, Differing, Solo, app, differing
@@ -249,7 +251,7 @@ DIFFER_TEXT: dict[str, Differing] = {
 
 
 def _variant(prefix: str, cases: Iterable[Case], differ: Mapping[str, Differing]) -> tuple[Case, ...]:
-    return tuple(Case(prefix + case.id, case.source, case.body, **differing(differ.get(case.id))) for case in cases)
+    return tuple(replace(case, id=prefix + case.id, **differing(differ.get(case.id))) for case in cases)
 
 
 # Those whose log record could depend on where it goes.
@@ -444,8 +446,13 @@ SOLOS = [
         ),
     ),
     *(
-        Solo(f"error-with-{name}-of-the-functions-own", own(name, used), "shadowed-stdlib", _own_module, urllib3=False)
-        for name, used in (("traceback", True), ("types", True), ("linecache", False))
+        Solo(f"error-with-{name}-of-the-functions-own", own(name, used), differs, _own_module, urllib3=False)
+        for name, used, differs in (
+            ("traceback", True, "shadowed-stdlib"),
+            ("types", True, "shadowed-stdlib"),
+            # Python 3.15 has imported linecache before the function's folder is on sys.path.
+            ("linecache", False, "shadowed-stdlib" if sys.version_info < (3, 15) else None),
+        )
     ),
     Solo(
         "error-after-sys-path-was-replaced",

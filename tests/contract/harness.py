@@ -385,3 +385,12 @@ def _process(run: Run, runtime: str, root: str, events: Sequence[Event | Answer]
         outcomes.append(Outcome(posted, texts[0], texts[1], texts[2], code, root))
         sizes, first = (upto[0], upto[1], upto[2]), count
     return outcomes
+
+
+def failed(outcome: Outcome) -> dict[str, Any]:
+    """The error JSON of the one failure, which the log must have too."""
+    (request,) = outcome.requests
+    assert request.call.endswith("/error")
+    error: dict[str, Any] = json.loads(request.body)
+    assert f"[ERROR] {error['errorType']}" in outcome.stdout.decode()
+    return error

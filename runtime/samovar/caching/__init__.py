@@ -1,12 +1,13 @@
 """The embedded cache: a TTL cache in the environment's memory, what keeps a function's results in one, a second tier.
 
-Knows only where things are: the cache is store.py, loads under way flight.py, `cached` decorator.py, the second tier
-redis_tier.py.
+Knows only where things are: the cache is store.py, what it loads loading.py, loads under way flight.py, `cached`
+decorator.py, the second tier redis_tier.py; entries.py is what these share.
 """
 
 import posix
 
-from samovar.caching.store import Stats, TTLCache
+from samovar.caching.entries import Stats
+from samovar.caching.store import TTLCache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,16 +1,21 @@
-"""`cached`: keeps what a function returns. Knows functions, and how arguments make a key; all else is the store's."""
+"""`cached`: keeps what a function returns.
 
-from samovar.caching.store import MISSING, TTLCache, check_times
+Knows functions, and how arguments make a key; what is kept, and for how long, is the store's business.
+"""
+
+from samovar.caching.entries import MISSING, Terms
+from samovar.caching.store import TTLCache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Awaitable, Callable, Hashable
     from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-    from samovar.caching.store import Clocks, OnError, Stats, Tier
+    from samovar.caching.entries import Clocks, OnError, Stats, Tier
 
     P = ParamSpec("P")
     R = TypeVar("R")
+    MakeKey = Callable[[tuple[Any, ...], dict[str, Any]], Hashable]
 
     class Cached(Protocol[P, R]):
         """A function whose results are kept."""
@@ -45,31 +50,37 @@ def cached(
     tier: "Tier | None" = None,
     clocks: "Clocks | None" = None,
 ) -> "Callable[[Callable[P, R]], Cached[P, R]]":
-    """Keeps what the function returns for `ttl` seconds (None: while the environment lives), a value for each set of
-    arguments.
-
-    stale     seconds after the ttl in which callers get the old value at once, and one refresh is made after the
-              response
-    on_error  "stale": in that time callers load, and get the old value if that fails. By default they get the exception
-    retry     seconds after a failed load in which it is not tried again: callers get the old value where `stale` still
-              allows it, or else the same exception. By default each caller loads
-    key       key(*args, **kwargs) makes the key; by default it is made of all the arguments
-    maxsize   entries at most; by default 64 for each MB of the function's memory
-    tier      a second tier that environments share, such as samovar.caching.redis_tier.RedisTier
-    clocks    wall time and a monotonic clock, both in seconds, for tests that move them
+    """Keep what the function returns for `ttl` seconds, a value for each set of arguments.
 
     For functions, methods (the instance is part of the key, and is kept) and coroutine functions. One call at a time
     loads a key, the others wait for it. Each function has a cache of its own, and gets `cache_info()`, `cache_clear()`
-    and `cache_delete(*args)`. Raises TypeError for a generator function; a call does so for arguments that cannot be
-    hashed, and where the function gives an iterator.
+    and `cache_delete(*args)`.
 
-    f(1) and f(x=1) are one key where the parameters can be read off: for functions, methods, partials, objects whose
+    f(1) and f(x=1) are one key if the parameters can be read off: for functions, methods, partials, objects whose
     class defines __call__, and wrappers with functools.wraps that take (*args, **kwargs). A default that is given and
-    one that is left out are two, as for functools.lru_cache.
+    one that is left out are two keys, as for functools.lru_cache.
+
+    Args:
+        ttl: seconds that a value lives; None until the environment ends.
+        stale: seconds after the ttl in which callers get the old value at once, and one refresh is made after the
+            response.
+        on_error: with "stale", callers in that time load, and get the old value if that fails. By default they get
+            the exception.
+        retry: seconds after a failed load in which it is not tried again: callers get the old value while `stale`
+            allows it, or else the same exception. By default each caller loads.
+        key: key(*args, **kwargs) makes the key; by default it is made of all the arguments.
+        maxsize: entries at most; by default 64 for each MB of the function's memory.
+        tier: a second tier that environments share, such as samovar.caching.redis_tier.RedisTier.
+        clocks: wall time and a monotonic clock, both in seconds, for tests that move them.
+
+    Raises:
+        TypeError: for a generator function; in a call, for arguments that cannot be hashed, and if the function
+            returns an iterator.
+        ValueError: for times that cannot be.
     """
     if function is not None:
         raise TypeError("cached needs a ttl: write @cached(ttl=SECONDS) above the function")
-    check_times(ttl, stale, on_error, retry)
+    terms = Terms(ttl, stale, on_error, retry)
     if on_error == "stale" and not stale:
         raise ValueError(
             'on_error="stale" needs stale=SECONDS, the time after the ttl in which the old value may serve'
@@ -78,92 +89,110 @@ def cached(
         raise TypeError(f"key={key!r}: give a function of the arguments that makes the key")
 
     def decorate(f: "Callable[P, R]") -> "Cached[P, R]":
-        wrapper: Cached[P, R] = _wrap(f, ttl, stale, on_error, retry, key, maxsize, tier, clocks)
-        return wrapper
+        name, flags, names, wraps_coroutine = _check(f, tier)
+        others: dict[str, Any] = {} if clocks is None else {"clocks": clocks}
+        cache = TTLCache(maxsize, ttl, tier=tier, name=name, **others)
+        make_key = _make_key(names) if key is None else lambda args, kwargs: key(*args, **kwargs)
+        wrapper: Any
+        if flags & _COROUTINE:
+            wrapper = _async(f, cache, terms, make_key, key is None)
+        elif wraps_coroutine:
+            wrapper = _either(f, cache, terms, make_key, key is None)
+        else:
+            wrapper = _sync(f, cache, terms, make_key, key is None)
+        _dress(wrapper, f, cache, make_key)
+        dressed: Cached[P, R] = wrapper
+        return dressed
 
     return decorate
 
 
-def _wrap(
-    f: "Any",
-    ttl: float | None,
-    stale: float,
-    on_error: "OnError",
-    retry: float,
-    key: "Callable[..., Hashable] | None",
-    maxsize: int | None,
-    tier: "Tier | None",
-    clocks: "Clocks | None",
-) -> "Any":
+def _check(f: "Any", tier: "Tier | None") -> "tuple[str, int, tuple[str | None, ...], bool]":
+    """Return the function's name and what `_inspected` says. Raises TypeError for what cannot be cached."""
     if not callable(f) or isinstance(f, (staticmethod, classmethod)):
-        raise TypeError(f"cached: {f!r} is no function; with staticmethod, classmethod or property, put @cached below")
-    flags, names, wraps_coroutine = _inspected(f)
+        raise TypeError(
+            f"cached: {f!r} is not a function; with staticmethod, classmethod or property, put @cached below"
+        )
+    inspected = _inspected(f)
     name = f"{getattr(f, '__module__', None)}.{getattr(f, '__qualname__', None) or type(f).__qualname__}"
-    if flags & _GENERATORS:
+    if inspected[0] & _GENERATORS:
         raise TypeError(f"{name} is a generator function: what it yields can be taken once only, return a list instead")
     if tier is not None and "<" in name:
         raise TypeError(f"{name} has no name that environments could share it by: define it in its module or class")
-    others: dict[str, Any] = {} if clocks is None else {"clocks": clocks}
-    cache = TTLCache(maxsize, ttl, tier=tier, name=name, **others)
-    get = cache.get
+    return name, *inspected
 
-    by_position = key is None
-    missing = MISSING
 
-    def make_key(args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "Hashable":
-        return _by_position(args, kwargs, names) if key is None else key(*args, **kwargs)
+# In the two functions below a hit is returned at once. What is not there is loaded by an inner function, because a
+# lambda in the outer one would put args and kwargs into cells at every call.
 
-    def unhashable(error: TypeError, at: "Any") -> TypeError:
-        try:
-            hash(at)
-        except TypeError as why:
-            what = "an argument" if key is None else "key= gave a key"
-            return TypeError(f"{name}: {what} that cannot be hashed ({why}): give cached a key= that makes one")
-        return error
 
-    # Both ways what is found is given back at once. What is not is loaded by another function, because a lambda in this
-    # one would put args and kwargs into cells at every call.
-    async def load_async(at: "Hashable", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "Any":
-        return await cache.get_or_load_async(
-            at, lambda: f(*args, **kwargs), ttl, stale=stale, on_error=on_error, retry=retry
-        )
+def _sync(f: "Any", cache: TTLCache, terms: Terms, make_key: "MakeKey", by_position: bool) -> "Any":
+    get, missing = cache.get, MISSING
 
-    async def call_async(*args: "Any", **kwargs: "Any") -> "Any":
-        at = args if by_position and not kwargs else make_key(args, kwargs)
-        try:
-            value = get(at, missing)
-        except TypeError as error:
-            raise unhashable(error, at) from None
-        return value if value is not missing else await load_async(at, args, kwargs)
-
-    def load(at: "Hashable", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "Any":
-        return cache.get_or_load(at, lambda: f(*args, **kwargs), ttl, stale=stale, on_error=on_error, retry=retry)
+    def load(key: "Hashable", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "Any":
+        return cache._load(key, lambda: f(*args, **kwargs), terms)
 
     def call(*args: "Any", **kwargs: "Any") -> "Any":
-        at = args if by_position and not kwargs else make_key(args, kwargs)
+        key = args if by_position and not kwargs else make_key(args, kwargs)
         try:
-            value = get(at, missing)
+            value = get(key, missing)
         except TypeError as error:
-            raise unhashable(error, at) from None
-        return value if value is not missing else load(at, args, kwargs)
+            raise _unhashable(error, key, cache.name, by_position) from None
+        return value if value is not missing else load(key, args, kwargs)
 
+    return call
+
+
+def _async(f: "Any", cache: TTLCache, terms: Terms, make_key: "MakeKey", by_position: bool) -> "Any":
+    get, missing = cache.get, MISSING
+
+    def load(key: "Hashable", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "Awaitable[Any]":
+        return cache._load_async(key, lambda: f(*args, **kwargs), terms)
+
+    async def call(*args: "Any", **kwargs: "Any") -> "Any":
+        key = args if by_position and not kwargs else make_key(args, kwargs)
+        try:
+            value = get(key, missing)
+        except TypeError as error:
+            raise _unhashable(error, key, cache.name, by_position) from None
+        return value if value is not missing else await load(key, args, kwargs)
+
+    return call
+
+
+def _either(f: "Any", cache: TTLCache, terms: Terms, make_key: "MakeKey", by_position: bool) -> "Any":
+    """Around a coroutine function there may be a wrapper that hands the coroutine on, or one that runs it: the first
+    result shows which, and is not kept.
+    """
     decided: Any = None
 
-    def call_wrapper(*args: "Any", **kwargs: "Any") -> "Any":
-        """Around a coroutine function there may be a wrapper that hands the coroutine on, or one that runs it: the
-        first result tells, and is not kept.
-        """
+    def call(*args: "Any", **kwargs: "Any") -> "Any":
         nonlocal decided
         if decided is None:
             result = f(*args, **kwargs)
-            decided = call_async if hasattr(type(result), "__await__") else call
+            make = _async if hasattr(type(result), "__await__") else _sync
+            decided = make(f, cache, terms, make_key, by_position)
             return result
         return decided(*args, **kwargs)
 
-    wrapper: Any = call_async if flags & _COROUTINE else call_wrapper if wraps_coroutine else call
+    return call
+
+
+def _unhashable(error: TypeError, key: "Any", name: str, by_position: bool) -> TypeError:
+    """Return the error to raise for one that the cache raised: another one if it is the key that cannot be hashed."""
+    try:
+        hash(key)
+    except TypeError as why:
+        what = "an argument" if by_position else "key= gave a key"
+        return TypeError(f"{name}: {what} that cannot be hashed ({why}): give cached a key= that makes one")
+    return error
+
+
+def _dress(wrapper: "Any", f: "Any", cache: TTLCache, make_key: "MakeKey") -> None:
+    """Give the wrapper the function's name and annotations, and the three `cache_` functions."""
 
     def cache_delete(*args: "Any", **kwargs: "Any") -> bool:
-        """Forgets the value for these arguments; whether there was one. For a method the instance is the first."""
+        """Forget the value for these arguments, the instance first for a method; return whether there was one."""
         return cache.delete(make_key(args, kwargs))
 
     # On Python 3.14 annotations are made when asked for, and what they name may not be there yet.
@@ -176,12 +205,11 @@ def _wrap(
     wrapper.cache_info = cache.stats
     wrapper.cache_clear = cache.clear
     wrapper.cache_delete = cache_delete
-    return wrapper
 
 
 def _inspected(f: "Any") -> "tuple[int, tuple[str | None, ...], bool]":
     """Return a callable's code flags, its parameters by position (None for one that cannot be given by name), and
-    whether it wraps a coroutine function and is none itself. Not by inspect, which takes 10 ms to import.
+    whether it wraps a coroutine function without being one. Not by inspect, which takes 10 ms to import.
     """
     flags: int | None = None
     given = 0  # by a partial, or as the instance of a method
@@ -212,20 +240,20 @@ def _inspected(f: "Any") -> "tuple[int, tuple[str | None, ...], bool]":
     return flags, names, bool(inner & _COROUTINE) and not flags & _COROUTINE
 
 
-def _by_position(
-    args: "tuple[Any, ...]", kwargs: "dict[str, Any]", names: "tuple[str | None, ...]"
-) -> "tuple[Any, ...]":
-    """Arguments as a key. What was given by name goes to its position if it is next there, so that f(1) and f(x=1) are
-    one.
+def _make_key(names: "tuple[str | None, ...]") -> "MakeKey":
+    """Return a function that makes a key of all the arguments. What is given by name goes to its position if that is
+    next, so that f(1) and f(x=1) are one key.
     """
-    if not kwargs:
-        return args
-    rest = dict(kwargs)
-    while len(args) < len(names) and (name := names[len(args)]) is not None and name in rest:
-        args = (*args, rest.pop(name))
-    if not rest:
-        return args
-    return (*args, _BY_NAME, *sorted(rest.items()))
+
+    def make_key(args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "tuple[Any, ...]":
+        if not kwargs:
+            return args
+        rest = dict(kwargs)
+        while len(args) < len(names) and (name := names[len(args)]) is not None and name in rest:
+            args = (*args, rest.pop(name))
+        return (*args, _BY_NAME, *sorted(rest.items())) if rest else args
+
+    return make_key
 
 
 _BY_NAME = "\0by name"  # between the arguments by position and those by name: a str, as a second tier's keys need

@@ -1,7 +1,6 @@
-"""SAMOVAR_METRICS=emf: after every invocation that used the cache, a line on stdout in CloudWatch's embedded metric
-format.
+"""SAMOVAR_METRICS=emf: a line on stdout in CloudWatch's embedded metric format, after an invocation that read a cache.
 
-Imported only where that variable is set. Knows the caches' counters and the invocation's end.
+Imported only if that variable is set. Knows the caches' counters and what runs after a response; nothing of entries.
 Source: Amazon CloudWatch user guide, "Specification: Embedded metric format".
 """
 
@@ -29,10 +28,10 @@ _NOTHING = (0.0,) * len(METRICS)
 
 
 def switch_on(value: str) -> None:
-    """Begins to count. Raises ValueError for a format other than emf."""
+    """Report after every response from now on. Raises ValueError for a format other than emf."""
     if value != "emf":
-        raise ValueError(f"SAMOVAR_METRICS={value!r}: want emf, or nothing")
-    from samovar import hooks  # noqa: F401 (its deferred work comes before the report)
+        raise ValueError(f"SAMOVAR_METRICS={value!r}: set it to emf, or leave it empty")
+    from samovar import hooks  # noqa: F401 (it puts its own work in the list first)
 
     environment.after_response.append(_report_safely)
 
@@ -45,9 +44,7 @@ def _report_safely() -> None:
 
 
 def report() -> None:
-    """Writes what the caches of this environment did since the last report, all of them together; nothing if they did
-    nothing.
-    """
+    """Write what all caches of this environment together did since the last report; nothing if they did nothing."""
     now: tuple[float, ...] = _NOTHING
     for cache in [cache for made in store.alive if (cache := made()) is not None]:
         counted = cache.counters()

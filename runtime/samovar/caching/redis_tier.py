@@ -1,20 +1,19 @@
 """A second tier in Redis or Valkey: what one environment has loaded, the others find. `pip install samovar[redis]`.
 
-Read through on a miss, written on a load. One environment loads for the fleet: the one that finds nothing leaves a lock
-under the key, a token with a time limit; the others look again until the value is there, or the lock is gone and theirs
-to take. Only the holder of the lock writes, so that a value loaded before a `delete` cannot come back after it. Value
-and lock are one key, so each step concerns one slot, and one node, of a cluster. A tier that is down, slow or holds
-garbage costs one warning, and the loader is called: nothing here fails an invocation but the loader itself. After a
-fault it is left alone for PAUSE.
+Read on a miss, written on a load. One environment loads for all: on a miss it takes a lock, a token with a time limit
+under the key; the others poll until the value appears or the lock is free. Only the holder of the lock writes, so that
+a value loaded before a `delete` cannot come back after it. Value and lock are one key, so each step concerns one slot,
+and one node, of a cluster. A tier that is down or slow, or holds garbage, costs one warning, and the loader is called:
+nothing here fails an invocation but the loader itself. After a fault the tier is left alone for PAUSE.
 
-Each question is asked in a thread of its own, and waited for within `timeout`: no limit of a socket covers DNS,
-connecting, TLS, redirections and an answer in drips together. It costs a question about 0.1 ms. The thread goes on
-when nobody waits any more: it finishes the connection for the next question, and opens the lock that a late answer
-speaks of.
+Each question is asked in a thread of its own, and waited for within `timeout`, because no limit of a socket covers DNS,
+connecting, TLS, redirections and a reply in drips together. The thread costs a question about 0.1 ms. It goes on when
+nobody waits any more: it finishes the connection for the next question, and releases the lock that a late reply shows
+to be taken.
 
 Knows the redis package, which it imports when a tier is made, and the codec; nothing of entries, and of the invocation
-only the time left. What to do is decided in one place, without input or output, and carried out in two: for threads and
-for tasks.
+only the time left. What to do is decided in one place (`_find`, `_keep`, `_give_up`), without input or output, and
+carried out in two: for threads and for tasks.
 """
 
 from _contextvars import copy_context
@@ -38,12 +37,12 @@ if TYPE_CHECKING:
         def dumps(self, value: Any, /) -> bytes | str: ...
         def loads(self, data: bytes, /) -> Any: ...
 
-    # What the next step is: a command for the server, or a pause in seconds; and what it came to.
+    # The next step, a command for the server or a pause in seconds, and its outcome.
     Command = tuple[Any, ...]
     Steps = Generator[Command | float, Any, Any]
 
 LANES = 16  # questions at once from the tasks of one event loop; a thousand threads would be late, all of them
-PAUSE = 1.0  # s that a tier is left alone after a fault, so that not every load pays for the time limit
+PAUSE = 1.0  # s that a tier is left alone after a fault, so that not every load waits for the time limit
 _LONGEST_INVOCATION = 900  # s; Lambda's limit
 _FOREVER = 1e12  # s; a ttl from here on has no end: the server refuses what does not fit in 63 bits of milliseconds
 _LOCK = b"\0samovar lock "  # how a lock begins; the token follows
@@ -66,24 +65,29 @@ return 1
 """
 _UNLOCK = "if redis.pcall('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 _LOCKED, _HELD_BY_ANOTHER, _NO_STRING = 1, 0, 2
-_FAULT: "Any" = object()  # in place of an answer
+_FAULT: "Any" = object()  # instead of a reply
 
 
 class RedisTier:
-    """A tier for TTLCache and cached, in a Redis or Valkey server or cluster.
+    """A second tier for TTLCache and `cached`, in a Redis or Valkey server or cluster.
 
-    url      redis://[[user]:password@]host[:port][/db], rediss:// for TLS, unix:// for a socket. Of a cluster any node
-             will do; it tells the others
-    ttl      seconds a value lives there; by default what it lives in an environment. It may be old by the sum of both
-    codec    an object with dumps and loads; by default JSON. Every value goes through it once, so that a caller gets
-             the same whether it was loaded here or found there. pickle and its kind are refused: anyone who can write
-             to the server could run code here
-    prefix   of all keys
-    timeout  seconds for each question to the server, with all that it takes: DNS, connecting, TLS, the whole answer
-    lock     seconds that a load may take while other environments wait for it; they load themselves after that
+    `hits`, `loads` and `faults` count what was found there, what was loaded, and what failed.
 
-    `hits`, `loads`, `faults` count what was found there, loaded, and failed. Raises ImportError without redis 5 or
-    later.
+    Args:
+        url: redis://[[user]:password@]host[:port][/db], rediss:// for TLS, unix:// for a socket. Any node of a cluster
+            will do; it names the others.
+        ttl: seconds a value lives there; by default as long as in an environment. A value may be as old as both
+            together.
+        codec: an object with dumps and loads; by default JSON. Every value goes through it once, so that a caller gets
+            the same whether the value was loaded here or found there. pickle and the like are refused: anyone who can
+            write to the server could run code here.
+        prefix: the beginning of all keys.
+        timeout: seconds for each question to the server, with all that it takes: DNS, connecting, TLS, the whole reply.
+        lock: seconds that a load may take while other environments wait for it; after that they load themselves.
+
+    Raises:
+        ImportError: without the redis package, version 5 or later.
+        TypeError, ValueError: for an argument that cannot be.
     """
 
     def __init__(
@@ -120,7 +124,7 @@ class RedisTier:
         if int(redis.__version__.partition(".")[0]) < 5:
             raise ImportError(f"RedisTier needs redis 5 or later, not {redis.__version__}: pip install samovar[redis]")
         options: dict[str, Any] = {
-            # For the thread that asks. It waits for a late answer as long as the lock it may have taken can last.
+            # For the thread that asks. It waits for a late reply as long as the lock it may have taken can last.
             "socket_timeout": max(timeout, lock),
             "socket_connect_timeout": max(timeout, PAUSE),
             "retry_on_timeout": False,
@@ -128,7 +132,7 @@ class RedisTier:
             "decode_responses": False,
             "protocol": 2,  # no HELLO before the first command
         }
-        # One closed while the environment was frozen is seen, and opened again, without a retry.
+        # A connection that was closed while the environment was frozen is noticed, and opened again, without a retry.
         single, cluster = redis.Redis, redis.RedisCluster
         self._connect: Callable[[], Any] = lambda: single.from_url(url, retry=Retry(NoBackoff(), 0), **options)
         self._join: Callable[[], Any] = lambda: cluster.from_url(url, retry=Retry(NoBackoff(), 1), **options)
@@ -155,8 +159,11 @@ class RedisTier:
         self.hits = self.loads = self.faults = 0
 
     def fetch(self, key: str, loader: "Callable[[], Any]", ttl: float) -> "Any":
-        """Return the value in the tier; or what loader() gives, and write it there for the tier's own ttl or else `ttl`
-        seconds. Raises what the loader does.
+        """Return the value in the tier, or else what loader() gives, and write that for the tier's own ttl or `ttl`
+        seconds.
+
+        Raises:
+            Exception: what the loader raises.
         """
         load = _Load(self._prefix + key)
         try:
@@ -176,7 +183,7 @@ class RedisTier:
             if found:
                 return value
             return await self._carry_out_async(self._keep(load, await loader(), ttl))
-        except GeneratorExit:  # nobody is left to wait for an answer
+        except GeneratorExit:  # nobody is left to wait for a reply
             if load.holds:
                 _Question(self, ("EVAL", _UNLOCK, 1, load.name, load.lock), lambda: None).start()
             raise
@@ -195,22 +202,22 @@ class RedisTier:
         if self._rests():
             return False, None
         name = load.name
-        # What an earlier load left behind, because it was interrupted or did not hear of its lock, is not waited for.
+        # The lock of an earlier load that was interrupted, or did not learn that it had the lock, is not waited for.
         before = self._unsettled.get(name)
         void = before[0] if before is not None and before[1]() is None else load.lock
         self._unsettled[name] = load.lock, ref(load), time()
-        load.holds = True  # until the answer is there: it may have been taken when this is interrupted
-        patience = min(self._lock, hooks.remaining() / 2)  # leaves time to load, should the other one fail
+        load.holds = True  # until the reply says otherwise: a request that is interrupted may have taken the lock
+        patience = min(self._lock, hooks.remaining() / 2)  # leaves time to load if the other environment fails
         pause = 0.01
         for_garbage = 1
         while True:
-            answer = yield ("EVAL", _READ_OR_LOCK, 1, name, load.lock, _ms(self._lock), void)
-            if answer == _LOCKED:
+            reply = yield ("EVAL", _READ_OR_LOCK, 1, name, load.lock, _ms(self._lock), void)
+            if reply == _LOCKED:
                 return False, None
-            if answer is _FAULT:
+            if reply is _FAULT:
                 load.holds = False
                 return False, None
-            if answer == _HELD_BY_ANOTHER:
+            if reply == _HELD_BY_ANOTHER:
                 if patience <= 0:
                     self._settle(load)
                     return False, None
@@ -219,24 +226,24 @@ class RedisTier:
                 pause = min(pause * 1.5, 0.1)
                 continue
             try:
-                if answer == _NO_STRING:
+                if reply == _NO_STRING:
                     raise TypeError("it is not a string")
-                value = self._codec.loads(answer)
+                value = self._codec.loads(reply)
             except Exception as error:
                 self.faults += 1
-                logs.write("WARNING", f"{name} in the second tier is not a value, loading it anew: {_said(error)}")
+                logs.write("WARNING", f"{name} in the second tier is not a value, so it is loaded: {_described(error)}")
                 if not for_garbage:
                     self._settle(load)
                     return False, None
                 for_garbage -= 1
-                void = answer
+                void = reply
             else:
                 self._settle(load)
                 self.hits += 1
                 return True, value
 
     def _keep(self, load: "_Load", value: "Any", ttl: float) -> "Steps":
-        """Write what was loaded, if this load holds the lock. Returns the value as it would come out of the tier."""
+        """Write what was loaded, if this load holds the lock. Return the value as it would come out of the tier."""
         self.loads += 1
         name = load.name
         try:
@@ -244,10 +251,10 @@ class RedisTier:
             if isinstance(data, str):
                 data = data.encode()
             if data.startswith(_LOCK):
-                raise ValueError("its bytes begin as a lock's do")
+                raise ValueError("its bytes begin like those of a lock")
             value = self._codec.loads(data)
         except Exception as error:
-            logs.write("WARNING", f"{name} cannot be kept in the second tier: {_said(error)}")
+            logs.write("WARNING", f"{name} cannot be kept in the second tier: {_described(error)}")
             yield from self._give_up(load)
             return value
         if load.holds:
@@ -258,11 +265,15 @@ class RedisTier:
             if written is not _FAULT:
                 self._settle(load)
             if written == 0:
-                logs.write("WARNING", f"{name} is not shared: it took longer than lock={self._lock} s, or was deleted")
+                logs.write(
+                    "WARNING",
+                    f"{name} was not written to the second tier: the load outlived its lock (lock={self._lock} s), "
+                    "or the key was deleted",
+                )
         return value
 
     def _give_up(self, load: "_Load") -> "Steps":
-        """Open the lock, if this load holds it."""
+        """Release the lock, if this load holds it."""
         if load.holds and (yield ("EVAL", _UNLOCK, 1, load.name, load.lock)) is not _FAULT:
             self._settle(load)
 
@@ -274,38 +285,38 @@ class RedisTier:
         if (noted := self._unsettled.get(name)) is not None and noted[0] == lock:
             self._unsettled.pop(name, None)
 
-    # Doing it.
+    # Doing it, in a thread and in a task.
 
     def _carry_out(self, steps: "Steps") -> "Any":
-        answer = None
+        outcome = None
         while True:
             try:
-                step = steps.send(answer)
+                step = steps.send(outcome)
             except StopIteration as end:
                 return end.value
             if isinstance(step, tuple):
-                answer = self._ask(step)
+                outcome = self._ask(step)
             else:
                 sleep(step)
-                answer = None
+                outcome = None
 
     async def _carry_out_async(self, steps: "Steps") -> "Any":
         import asyncio
 
-        answer = None
+        outcome = None
         while True:
             try:
-                step = steps.send(answer)
+                step = steps.send(outcome)
             except StopIteration as end:
                 return end.value
             if isinstance(step, tuple):
-                answer = await self._ask_async(step)
+                outcome = await self._ask_async(step)
             else:
                 await asyncio.sleep(step)
-                answer = None
+                outcome = None
 
     def _ask(self, command: "Command") -> "Any":
-        """Return the server's answer or _FAULT."""
+        """Return the server's reply, or _FAULT."""
         answered = allocate_lock()
         answered.acquire()
         question = _Question(self, command, answered.release)
@@ -347,7 +358,7 @@ class RedisTier:
             question.start()
             await asyncio.wait((answered,), timeout=self._timeout)
         except asyncio.CancelledError:
-            while not answered.done() and (left := ends - loop.time()) > 0:  # what is asked next must not overtake it
+            while not answered.done() and (left := ends - loop.time()) > 0:  # the next question must not overtake it
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait((answered,), timeout=left)
             raise
@@ -359,36 +370,36 @@ class RedisTier:
         return self._broken_at is not None and 0 <= time() - self._broken_at < PAUSE
 
     def _judge(self, question: "_Question", late: bool) -> "Any":
-        """Return what came of a question: its answer or _FAULT, of which the first in a row is logged."""
-        error = f"TimeoutError: no answer within timeout={self._timeout} s" if late else question.error
+        """Return a question's reply, or _FAULT; the first of several faults in a row is logged."""
+        error = f"TimeoutError: no reply within timeout={self._timeout} s" if late else question.error
         if error is None:
             if question.broken_at is self._broken_at:  # no fault since it was asked
                 self._broken_at = None
-            return question.answer
+            return question.reply
         self.faults += 1
         if self._broken_at is None:
             logs.write("WARNING", f"The second tier fails, loading without it: {error}")
         self._broken_at = now = time()
         for name, (lock, _, begun) in list(self._unsettled.items()):
-            if now - begun > 2 * self._lock:  # it waited so long for the lock at most, and had it so long at most
+            if now - begun > 2 * self._lock:  # at most so long it waited for the lock, and then had it
                 self._forget(name, lock)
         return _FAULT
 
     # In the thread that asks.
 
     def _run(self, command: "Command") -> "Any":
-        """Return the server's answer. Raises what the redis package does; the next question finds the server anew."""
+        """Return the server's reply. Raises what the redis package does; the next question looks the server up anew."""
         from redis import RedisCluster
         from redis.exceptions import MovedError, RedisClusterException
 
         client = self._client
-        if client is None:  # by its name, which another server may have by now
+        if client is None:  # the name may be another server's by now
             client = self._client = self._connect()
         try:
             return client.execute_command(*command)
         except Exception as error:
             if isinstance(client, RedisCluster):
-                if isinstance(error, RedisClusterException):  # none of the nodes it knows; else it looks around itself
+                if isinstance(error, RedisClusterException):  # no node answers; after other errors it looks for itself
                     self._client = None
                 raise
             if not isinstance(error, MovedError) and not str(error).startswith("MOVED "):
@@ -398,18 +409,18 @@ class RedisTier:
         return client.execute_command(*command)
 
     def _take_back(self, command: "Command") -> None:
-        """Open the lock of a question that failed, or whose answer nobody waited for."""
+        """Release the lock of a question that failed, or whose reply nobody waited for."""
         if command[0] == "EVAL":
             name, lock = command[3:5]
             try:
                 self._run(("EVAL", _UNLOCK, 1, name, lock))
             except Exception:
-                return  # the next load of this key here takes it over, and it ends by itself
+                return  # the next load of this key here takes the lock over, and its time limit ends it
             self._forget(name, lock)
 
 
 class _Load:
-    """One call of `fetch`. When nothing refers to it any more the call has ended, however that came about."""
+    """One call of `fetch`. When nothing refers to it any more, the call has ended in whatever way."""
 
     __slots__ = ("__weakref__", "holds", "lock", "name")
 
@@ -420,12 +431,12 @@ class _Load:
 
 
 class _Question:
-    """A command on its way to the server, in a thread of its own. `wake` is called when there is an answer or error."""
+    """A command on its way to the server, in a thread of its own. `wake` is called on a reply, and on an error."""
 
-    __slots__ = ("_closed", "_command", "_tier", "_wake", "answer", "broken_at", "error")
+    __slots__ = ("_closed", "_command", "_tier", "_wake", "broken_at", "error", "reply")
 
     def __init__(self, tier: RedisTier, command: "Command", wake: "Callable[[], object]") -> None:
-        self.answer: Any = None
+        self.reply: Any = None
         self.error: str | None = None
         self.broken_at = tier._broken_at
         self._tier = tier
@@ -437,19 +448,19 @@ class _Question:
         try:
             start_new_thread(copy_context().run, (self._run,))
         except RuntimeError as error:  # no more threads
-            self.error = _said(error)
+            self.error = _described(error)
             self.close()
             self._wake()
 
     def close(self) -> bool:
-        """Close it, when it is answered or the patience for it has ended. Returns whether that came first."""
+        """Close it, because the reply is there or the time is up. Return whether this call was the first."""
         return self._closed.acquire(False)
 
     def _run(self) -> None:
         try:
-            self.answer = self._tier._run(self._command)
+            self.reply = self._tier._run(self._command)
         except Exception as error:
-            self.error = _said(error)
+            self.error = _described(error)
         late = not self.close()
         self._wake()
         if late or self.error is not None:
@@ -464,10 +475,10 @@ def _check_codec(codec: "Codec") -> None:
         unsafe = codec.loads(data.encode() if isinstance(data, str) else bytes(data)) is _check_codec
     except Exception:
         return
-    if unsafe:  # a function by its name: what does that calls any function, too
+    if unsafe:  # it finds a function by its name, and so can call any function
         raise ValueError(
             f"codec={codec!r}: like pickle, it would let anyone who can write to the server run code here; use JSON or "
-            "the like"
+            "similar"
         )
 
 
@@ -475,5 +486,5 @@ def _ms(seconds: float) -> int:
     return max(1, int(seconds * 1000))
 
 
-def _said(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

@@ -1,9 +1,9 @@
 """JSON to values and back: two engines, one meaning.
 
-The scanner and encoder in C behind the standard library's `json` cost nothing to load and serve the cold path;
-orjson imports dataclasses, inspect, uuid and more, and takes over once that pays. Which
-of them runs can never be seen in a value: what orjson would change goes to the other engine, and what neither can
-encode exactly to `codec_exact`. Knows nothing of Lambda.
+The scanner and encoder in C behind the standard library's `json` cost nothing to load and serve the cold path. orjson
+is faster, but imports dataclasses, inspect, uuid and more, so it takes over only once that pays. No value shows which
+engine ran: what orjson would change goes to the other one, and what neither encodes exactly to `codec.exact`. Knows
+nothing of Lambda.
 """
 
 import gc
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
     Document = bytes | bytearray | memoryview | mmap
 
-_PAYS = 1 << 20  # bytes through the first engine after which orjson would have been the cheaper one
-_PAYS_SOONER = 1 << 17  # bytes: the same where the function has imported half of what orjson imports
-_LARGE = 1 << 18  # bytes: one payload that repays the import by itself
-_HUGE = 1 << 21  # bytes from which on a document is read in pieces: in less memory, and no faster below
-_PROSE = 1 << 16  # bytes from which on it matters what a document is made of
+_PAYS = 1 << 20  # after this many bytes the import of orjson would have paid for itself
+_PAYS_SOONER = 1 << 17  # the same where the function has imported half of what orjson imports
+_LARGE = 1 << 18  # one document of this size pays for the import by itself
+_HUGE = 1 << 21  # from this size read a document in pieces: that takes less memory, and is no faster below
+_PROSE = 1 << 16  # above this size, check whether the document is mostly text
 _WHITESPACE = " \t\n\r"
 _NEEDED_BY_ORJSON = ("dataclasses", "datetime", "enum", "inspect", "json", "uuid")
-# Digits become "d", all else stays: a run of 19 or more may be an integer that orjson rounds to a float.
+# Digits become "d", other bytes stay: a run of 19 or more may be an integer that orjson rounds to a float.
 _DIGITS = bytes(0x64 if 0x30 <= i <= 0x39 else (0x65 if i == 0x64 else i) for i in range(256))
 _RUN = b"d" * 19
 _ATOMS = frozenset((str, int, float, bool, type(None)))
 
 
 class _Scan:
-    """What the C scanner wants to be told."""
+    """The settings of the C scanner."""
 
     strict = True
     object_hook = None
     object_pairs_hook = None
-    array_hook = None  # asked for from Python 3.15 on
+    array_hook = None  # read by Python 3.15 and later
     parse_float = float
     parse_int = int
     parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
 
 
 class NotPlain(Exception):
-    """The value holds something that only `codec_exact` can encode."""
+    """The value holds something that only `codec.exact` can encode."""
 
 
 def _refuse(value: object) -> None:
@@ -59,7 +59,7 @@ def _new_encoder(encode_string: "Callable[[str], str]" = encode_basestring) -> "
 
 
 _encode = _new_encoder()
-# While nobody has made a subclass of tuple or dict since the interpreter started, no value can hold one.
+# As long as tuple and dict have only the subclasses that the interpreter started with, no value can hold another.
 _tuples, _dicts = tuple.__subclasses__, dict.__subclasses__
 _own_kinds = len(_tuples()) + len(_dicts())
 _orjson_loads: "Callable[[Any], Any] | None" = None
@@ -69,12 +69,14 @@ _seen = 0
 
 
 def loads(data: "Document") -> "Any":
-    """The value of a JSON document in UTF-8.
+    """Return the value of a JSON document in UTF-8.
 
     Integers of any size are exact; lone surrogates and a byte order mark are accepted, as by the official client, NaN
     and Infinity as by Python's json. Raises ValueError (UnicodeDecodeError, json.JSONDecodeError) where it is not JSON.
-    A bytearray may be emptied and a mapping closed: they are given away, so that a large document is not in memory
-    twice.
+    A bytearray may be emptied and a mapping closed, so that a large document is not in memory twice.
+
+    The engine for a document: the scanner until orjson has taken over, and afterwards for mostly text and for a long
+    number; orjson for all else, in pieces from _HUGE on. What an engine refuses goes to the next, `json` last.
     """
     global _seen
     size = len(data)
@@ -83,19 +85,14 @@ def loads(data: "Document") -> "Any":
             _import_orjson()
         else:
             _seen += size
-    if _orjson_loads is not None and not (size > _PROSE and _is_prose(data)):
-        if size >= _HUGE and not isinstance(data, memoryview):
-            from samovar.codec import large
-
-            try:
-                return _uncollected(large.loads, data, _orjson_loads, loads)
-            except (ValueError, RecursionError):
-                pass
-        if not (size >= 19 and _long_number(data)):
-            try:
-                return _uncollected(_orjson_loads, memoryview(data)) if size > _PROSE else _orjson_loads(data)
-            except ValueError:
-                pass
+    if _orjson_loads is not None:
+        try:
+            if size > _PROSE:
+                return _load_large(data, size)
+            if size < 19 or not _long_number(data):
+                return _orjson_loads(data)
+        except (ValueError, RecursionError):
+            pass
     text = str(data, "utf-8")
     if isinstance(data, bytearray):
         data.clear()
@@ -112,18 +109,37 @@ def loads(data: "Document") -> "Any":
     return json.loads(text.removeprefix("\ufeff"))
 
 
-def _is_prose(data: "Document") -> bool:
-    """Whether a document is strings of some length, a line or a paragraph.
+def _load_large(data: "Document", size: int) -> "Any":
+    """Return the value of a document larger than _PROSE, read by orjson. Raises ValueError where it is one for the
+    scanner.
+    """
+    assert _orjson_loads is not None
+    if _is_prose(data):
+        raise ValueError("mostly text")
+    if size >= _HUGE and not isinstance(data, memoryview):
+        from samovar.codec import large
 
-    Those the scanner reads faster, and in half the memory: orjson's parser works on a copy of the document. One string
-    of megabytes orjson reads faster.
+        try:
+            return _uncollected(large.loads, data, _orjson_loads, loads)
+        except (ValueError, RecursionError):
+            pass
+    if _long_number(data):
+        raise ValueError("a long number")
+    return _uncollected(_orjson_loads, memoryview(data))
+
+
+def _is_prose(data: "Document") -> bool:
+    """Return whether a document is mostly strings of a line or a paragraph.
+
+    The scanner reads those faster, and in half the memory: orjson's parser works on a copy of the document. For one
+    string of megabytes orjson is faster.
     """
     sample = bytes(data[_PROSE - 4096 : _PROSE])
     return 0 < sample.count(b'"') * 24 < len(sample)
 
 
 def _uncollected(parse: "Callable[..., Any]", *args: "Any") -> "Any":
-    """What parse makes of a document, without the collector's looking at objects that all live on."""
+    """Call parse(*args) with garbage collection off: everything that it makes stays alive."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -134,19 +150,19 @@ def _uncollected(parse: "Callable[..., Any]", *args: "Any") -> "Any":
 
 
 def _long_number(data: "Document") -> bool:
-    """Whether there may be an integer of 19 digits or more."""
+    """Return whether there may be an integer of 19 digits or more."""
     if isinstance(data, memoryview):
         data = bytes(data)
     elif len(data) > _PROSE and (between := _between_strings(data)) is not None:
         data = between
-    # A run of 19 digits covers two neighbours of every ninth byte and four of every fourth: where there are none, the
-    # rest need not be looked at.
+    # A run of 19 digits covers two in a row of every ninth byte, and four in a row of every fourth. Without such there
+    # is no need to look at the rest.
     if len(data) > 4096 and (b"dd" not in data[::9].translate(_DIGITS) or b"dddd" not in data[::4].translate(_DIGITS)):
         return False
     digits = bytes(data).translate(_DIGITS)
     at = digits.find(_RUN)
     while at >= 0:
-        if not at or digits[at - 1] != 0x2E:  # after a point they are a fraction, which both engines read alike
+        if not at or digits[at - 1] != 0x2E:  # a fraction, which both engines read alike
             return True
         while digits[at : at + 1] == b"d":
             at += 1
@@ -155,7 +171,7 @@ def _long_number(data: "Document") -> bool:
 
 
 def _between_strings(data: "bytes | bytearray | mmap") -> "bytes | None":
-    """What a large document holds outside its strings, where those are few and without escapes."""
+    """Return what a large document holds outside its strings, or None where they are many or have escapes."""
     outside = [b""]
     inside = 0
     for at in range(0, len(data), 65536):
@@ -168,18 +184,18 @@ def _between_strings(data: "bytes | bytearray | mmap") -> "bytes | None":
         if len(parts) > 500:
             return None
         if not inside:
-            outside[-1] += parts[0]  # a number may lie across two pieces
+            outside[-1] += parts[0]  # a number may begin in one piece and end in the next
         outside += parts[2 - inside :: 2]
         inside ^= len(parts) & 1 ^ 1
     return b'"'.join(outside)
 
 
 def dumps(value: "Any") -> bytes:
-    """The value as compact JSON in UTF-8, exactly.
+    """Return the value as compact JSON in UTF-8, exactly.
 
-    NaN and infinities are written as such, as by the official client; Decimal as its number, a namedtuple as an
-    object, bytes as text; and what the official client refuses: dataclass, datetime, date, time, UUID, Enum. Raises
-    TypeError or ValueError for anything else.
+    As by the official client NaN and infinities are written as such, Decimal as its number, a namedtuple as an object
+    and bytes as text. Types that it refuses are written too: dataclass, datetime, date, time, UUID, Enum. Raises
+    TypeError or ValueError for any other.
     """
     global _encode, _seen
     if _orjson_dumps is not None:
@@ -195,26 +211,26 @@ def dumps(value: "Any") -> bytes:
             raise NotPlain
         text = "".join(_encode(value, 0))
     except (NotPlain, TypeError, RecursionError):
-        _encode = _new_encoder()  # the old one still has markers of the containers it was in
+        _encode = _new_encoder()  # the old one still marks the containers that it was in
         from samovar.codec import exact
 
         text = exact.encode(value)
     except BaseException:
         _encode = _new_encoder()
         raise
-    # A lone surrogate has no UTF-8: it is escaped, and backslashreplace writes just JSON's escape.
+    # A lone surrogate has no UTF-8 and is escaped: what backslashreplace writes is JSON's escape as well.
     encoded = text.encode("utf-8", "backslashreplace")
     _seen += len(encoded)
     return encoded
 
 
 def dumps_ascii(value: "Any") -> bytes:
-    """The value as compact JSON in ASCII, for a header. Only str, int, float, bool, None, dict and list."""
+    """Return the value as compact JSON in ASCII, for a header. value: str, int, float, bool, None, dict or list."""
     return "".join(_new_encoder(encode_basestring_ascii)(value, 0)).encode("ascii")
 
 
 def _plain(value: object) -> bool:
-    """Whether the C encoder sees value as it is: it takes a namedtuple for a list and asks nobody."""
+    """Return whether the C encoder writes value exactly: it would write a namedtuple as a list."""
     kind = type(value)
     if kind in _ATOMS:
         return True
@@ -231,7 +247,7 @@ def _plain(value: object) -> bool:
 
 
 def _finite(value: object) -> bool:
-    """Whether each `null` that orjson wrote stands for a None: it writes NaN and infinities so, too."""
+    """Return whether every float in value is finite: orjson writes NaN and infinities as `null`."""
     kind = type(value)
     if kind is dict:
         values = value.values()  # type: ignore[attr-defined]
@@ -242,15 +258,15 @@ def _finite(value: object) -> bool:
     for item in values:
         kind = type(item)
         if kind is float:
-            if item - item:  # NaN, and true, for what is not finite
+            if item - item:  # 0.0 where finite, else NaN, which is true
                 return False
         elif kind not in _ATOMS and not _finite(item):
             return False
     return True
 
 
-def settle() -> None:
-    """Lets orjson take over once it pays, at a moment when nobody waits."""
+def upgrade() -> None:
+    """Let orjson take over once it pays. To be called between two invocations, when no caller waits."""
     if _orjson_loads is None and _seen >= _PAYS_SOONER:
         there = sum(name in sys.modules for name in _NEEDED_BY_ORJSON)
         if _seen >= _PAYS or there * 2 >= len(_NEEDED_BY_ORJSON):
@@ -260,7 +276,7 @@ def settle() -> None:
 def _import_orjson() -> None:
     global _orjson_loads, _orjson_dumps, _option, _seen
     try:
-        # What orjson takes without a check: it crashes where the function has a module of its own by such a name.
+        # orjson takes these without a check, and crashes where the function has a module of its own by such a name.
         from dataclasses import _FIELD  # type: ignore[attr-defined]  # noqa: F401
         from datetime import datetime_CAPI  # noqa: F401
         from enum import EnumMeta  # noqa: F401
@@ -269,7 +285,7 @@ def _import_orjson() -> None:
 
         import orjson
     except Exception:
-        _seen = -1 << 62  # not shipped, or not to be had here: never asked for again
+        _seen = -1 << 62  # not installed, or not for this interpreter: do not try again
         return
     _orjson_loads, _orjson_dumps = orjson.loads, orjson.dumps
     _option = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME

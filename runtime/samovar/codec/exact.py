@@ -1,8 +1,8 @@
 """The encoder for values that neither engine writes exactly: Decimal, namedtuple, subclasses, bytes, dates, and keys
-of any kind.
+that are no strings.
 
-Follows simplejson as the official client sets it up, and adds the types that one refuses. Imported when first
-needed.
+Writes what simplejson writes as the official client sets it up, and also the types that it refuses. Imported when
+first needed. Knows neither engine.
 """
 
 import sys
@@ -17,7 +17,7 @@ _INFINITY = float("inf")
 
 
 def encode(value: "Any") -> str:
-    """The value as compact JSON. Raises TypeError for a type that JSON has no form for, ValueError for a circular
+    """Return the value as compact JSON. Raises TypeError for a type without a form in JSON, ValueError for a circular
     reference.
     """
     chunks: list[str] = []
@@ -106,7 +106,7 @@ def _key(key: "Any") -> str:
 
 
 def _substitute(value: "Any") -> "Any":
-    """What stands for a value of a type the official client refuses."""
+    """Return the value to write for one of a type that the official client refuses."""
     enum: Any = sys.modules.get("enum")
     if enum is not None and isinstance(value, enum.Enum):
         return value.value

@@ -1,9 +1,11 @@
 """Large documents, read in pieces: long strings, and long lists of objects.
 
-orjson works on a copy of the document and on a tree of it; in pieces both are small, so that a large event costs memory
-for itself and its value, and no more. A piece is replaced by a string that nobody can know, what is left is read, and
-the pieces are put where that string stands. Nothing rests on a guess: what is left is only JSON if the pieces stood
-where a value may stand, and each piece is read as JSON by itself. Imported at the first large document.
+orjson needs memory for a copy of the document and for a tree of it. Read in pieces both are small, so that a large
+event takes memory for itself and its value, and no more.
+
+Each piece is cut out and replaced by an unguessable placeholder string. The remainder is parsed, then the placeholders
+are replaced by the parsed pieces. A cut at the wrong place cannot go unnoticed: the remainder is JSON only if each
+piece was where a value may be, and each piece is parsed as JSON by itself. Imported at the first large document.
 """
 
 from posix import urandom
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Source = Any  # bytes, a bytearray or an mmap, of which slices are bytes, or as good
+    Source = Any  # bytes, bytearray or mmap: slices of them are bytes or bytearray
     Hole = tuple[int, int, str | list[Any]]
 
 _PIECE = 65_000  # bytes
@@ -23,8 +25,8 @@ _TRIES = 8
 def loads(data: "Source", parse: "Callable[[bytes], Any]", load: "Callable[[bytes], Any]") -> "Any":
     """Return the value of a JSON document, as `codec.loads` gives it.
 
-    parse: a strict parser, for strings. load: `codec.loads`, for the other pieces and what is left. Raises ValueError
-    or RecursionError where the document is not one for this way, or is no JSON.
+    parse: a strict parser, for strings. load: `codec.loads`, for the other pieces and the remainder. Raises ValueError
+    or RecursionError where the document cannot be read in pieces, or is not JSON.
     """
     secret = urandom(16).hex()
     holes: dict[object, Any] = {}
@@ -42,12 +44,12 @@ def loads(data: "Source", parse: "Callable[[bytes], Any]", load: "Callable[[byte
     root = [load(b"".join(rest))]
     _fill(root, holes)
     if holes:
-        raise ValueError("a key, or under a key that came twice")
+        raise ValueError("a placeholder is a key, or the value of a repeated key")
     return root[0]
 
 
 def _string(data: "Source", at: int, parse: "Callable[[bytes], Any]") -> "Hole | None":
-    """The string that the piece at `at` ends in."""
+    """Cut out the string in which the piece at `at` ends."""
     start = data.rfind(b'"', at, at + _PIECE)
     end = data.find(b'"', at + _PIECE)
     if start < 0 or end - start < _PIECE // 2:
@@ -67,13 +69,13 @@ def _string(data: "Source", at: int, parse: "Callable[[bytes], Any]") -> "Hole |
 
 
 def _items(data: "Source", at: int, load: "Callable[[bytes], Any]") -> "Hole | None":
-    """Objects of a list that begins in the piece at `at`; more are left at the list's end."""
+    """Cut out objects of a list that begins in the piece at `at`; the last ones stay."""
     start = at
     for _ in range(_TRIES):
         start = data.find(b"[{", start, at + _PIECE) + 1
         if not start:
             return None
-        first = data[start : data.find(b":", start, start + _PIECE) + 1]  # an object's beginning, `{"id":`
+        first = data[start : data.find(b":", start, start + _PIECE) + 1]  # how an object begins: `{"id":`
         joint = first and _joint(data, start, first)
         if not joint:
             continue
@@ -92,7 +94,7 @@ def _items(data: "Source", at: int, load: "Callable[[bytes], Any]") -> "Hole | N
 
 
 def _joint(data: "Source", start: int, first: bytes) -> bytes:
-    """What stands between two objects that begin so: the end of one, a comma, the beginning of the other."""
+    """Return what joins two objects that begin with `first`: the end of one, a comma, `first`."""
     at = start
     for _ in range(_TRIES):
         at = data.find(first, at + 1, start + _PIECE)
@@ -105,20 +107,20 @@ def _joint(data: "Source", start: int, first: bytes) -> bytes:
 
 
 def _end_of_item(data: "Source", at: int, joint: bytes) -> int:
-    """Where the last object ends that is whole in the piece at `at`; 0 if there is none in its second half."""
+    """Return where the last object that is whole in the piece at `at` ends; 0 if none ends in its second half."""
     end: int = at + _PIECE
     for _ in range(_TRIES):
         end = data.rfind(joint, at + _PIECE // 2, end) + 1
         if not end:
             break
         piece = data[at:end]
-        if piece.count(b"[") == piece.count(b"]"):  # or else it is the end of one within a list of its own
+        if piece.count(b"[") == piece.count(b"]"):  # else the object is part of an inner list
             return end
     return 0
 
 
 def _fill(value: "Any", holes: "dict[object, Any]") -> None:
-    """Puts each piece where its name stands, and takes it out of `holes`."""
+    """Replace each placeholder by its piece, and take the piece out of `holes`."""
     keys = value if isinstance(value, dict) else range(len(value) - 1, -1, -1)
     for key in keys:
         item = value[key]

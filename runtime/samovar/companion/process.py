@@ -1,9 +1,16 @@
-"""One child process: a line in, a line out, and a plain account of how it ended.
+"""One child process: a line in, a line out, and a readable reason when it ends.
 
-Three pipes and a descriptor for the process itself are watched by one poll, so that nothing the child does can block
-its parent: it may write before it has read, fill standard error, stop, die, or leave its output to a grandchild. No
-threads, and no `subprocess`, which is slow to import. Knows neither JSON nor Lambda: what a line means is for
-`companion`, and standard error goes to the function it is given.
+One poll watches three pipes and a descriptor for the process itself, so that the child cannot block its parent: it may
+write before it has read, fill standard error, stop, die, or leave its output to a grandchild. There are no threads, and
+no `subprocess`, which is slow to import. Does not know what a line means, except that an answer begins with a brace
+(that is for `protocol`), nor where standard error goes (to a function that it is given).
+
+A child is in one of four states, and only moves forward:
+
+    _LIVE     it may answer
+    _MUTE     it has closed its standard output: no answer can come
+    _EXITED   the kernel says that it has ended; its output may not have been read yet
+    _REAPED   it has been waited for, and its process id is free for another process
 """
 
 import fcntl
@@ -18,24 +25,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+_LIVE, _MUTE, _EXITED, _REAPED = range(4)
+
 _PAGE = 4096  # bytes of the smallest pipe: with one byte in it, it is full
 _PIPE = 1 << 20  # bytes; the most an unprivileged process may ask for (/proc/sys/fs/pipe-max-size)
 _CHUNK = 1 << 16  # bytes a read; more is not faster
 _LONGEST_LOG_LINE = 1 << 18  # bytes; a CloudWatch event holds no more
-_LAST_LOGS = 16  # chunks of standard error that an answered request still waits for; the rest is the next one's
+_LAST_LOGS = 16  # chunks of standard error that an answer waits for; the rest is read with the next request
+_LOGS_AT_END = 256  # chunks; a process that has left the group may write without end
 _LOGS_WAIT = 20  # ms, for an answer alone: a child that logs and then answers wakes its parent once, not twice
-_TAIL = 2048  # bytes of standard error that are kept for the account
-_SHOWN = 200  # bytes of an answer that are shown where it cannot be used
+_TAIL = 2048  # bytes of standard error that a failure can quote
+_SHOWN = 200  # bytes of output that a failure quotes
 _FIONREAD = 0x541B  # termios.FIONREAD
 _SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25
 _OPEN = ord("{")
 _ENOENT, _ENOEXEC, _EACCES, EBADF = 2, 8, 13, 9
 
 
-class Gone(Exception):
-    """The child can answer no more, or must not.
+class ProcessFailed(Exception):
+    """The child cannot answer any more, or must not.
 
-    kind: NotStarted, Ended, Silent or BadAnswer. unread: it has seen nothing of the request, another may have it.
+    kind: NotStarted, Ended, Silent or BadAnswer. unread: it has not read any of the request, so another may have it.
     """
 
     def __init__(self, kind: str, text: str, unread: bool = False) -> None:
@@ -45,26 +55,26 @@ class Gone(Exception):
 
 
 class Program:
-    """A program as it was at its first start: the function may have changed directory and variables since."""
+    """A program as it was at its first start: the function may change directory and variables later."""
 
     def __init__(self, args: "Sequence[str]", folder: str, env: "Mapping[bytes, bytes]") -> None:
-        """Find the program; a relative path begins at folder, or here. Raise Gone (NotStarted)."""
+        """Find the program. folder: where a relative path begins; empty for here. Raise ProcessFailed (NotStarted)."""
         self.name = label(args)
         self.args = list(args)
         self.env = dict(env)
         try:
             self.folder = posix.getcwd()
         except OSError:
-            self.folder = ""  # it has been removed; a child is where we are
+            self.folder = ""  # it has been removed; a child starts where its parent is
         try:
             path = _find(args[0], folder or self.folder)
         except ValueError as exc:  # a NUL character
-            raise Gone("NotStarted", f"{self.name} cannot be started: its name: {exc}") from None
+            raise ProcessFailed("NotStarted", f"{self.name} cannot be started: its name: {exc}") from None
         self.path = path if path.startswith("/") else f"{self.folder}/{path}"
 
 
 class Process:
-    """A child, leader of its own process group. For one thread at a time, but for `signal`.
+    """A child, leader of its own process group. Only one thread may use it at a time, except for `signal`.
 
     The handler of a signal may raise between any two instructions. What is acquired is therefore put into a list by the
     instruction that acquires it, and `end`, called again, does what is left to do.
@@ -74,33 +84,35 @@ class Process:
         """log: called with whole lines of standard error. largest: the most bytes that an answer may have."""
         self.name = program.name
         self.answered = 0  # lines
-        self.ready = False  # to be asked; not before its start, nor after a call that was cut off
+        self.ready = False  # whether it may be asked: not before its start, nor after a call that was interrupted
         self._program = program
         self._log = log
         self._largest = largest
         self._pids: list[int] = []
         self._fds: list[int] = []
         self._pidfd = -1
-        self._ended = False
-        self._status: int | None = None  # exit code, or a signal's number negated; None where nobody knows
-        self._unsent = b""
-        self._refused = 0  # bytes of a request that it closed its input to
-        self._extra = b""  # what came on standard output unasked
-        self._closed_output = self._closed_log = self._exited = False
+        self._state = _LIVE
+        self._exit_code: int | None = None  # a signal's number negated; None if it is not known
+        self._sent = 0  # bytes of the request that are in the pipe, or read
+        self._unsent: bytes | memoryview = b""  # the rest of the request
+        self._unasked = b""  # output that came before it was asked
+        self._log_open = True
         self._log_line = self._tail = b""
 
     @property
     def pid(self) -> int:
-        """Of the child, once it has been started."""
+        """The child's process id, once it has been started."""
         return self._pids[0]
 
+    # --- start
+
     def start(self) -> None:
-        """Start the child. Raise Gone (NotStarted)."""
+        """Start the child. Raise ProcessFailed (NotStarted)."""
         try:
             self._start()
         except (OSError, ValueError) as exc:  # ValueError: a NUL character
             self.end()
-            raise Gone("NotStarted", f"{self.name} cannot be started: {_why(self._program, exc)}") from None
+            raise ProcessFailed("NotStarted", f"{self.name} cannot be started: {_reason(self._program, exc)}") from None
         except BaseException:
             self.end()
             raise
@@ -135,37 +147,41 @@ class Process:
             here = not program.folder or posix.getcwd() == program.folder
         except OSError:
             here = False
-        if here:
-            spawn = partial(
-                posix.posix_spawn,
-                file_actions=[(posix.POSIX_SPAWN_DUP2, fd, i) for i, fd in enumerate(streams)],
-                setpgroup=0,
-                setsigdef=(_SIGPIPE, _SIGXFSZ),  # Python ignores these two, a program expects them
-            )
-            self._pids.extend(map(spawn, (program.path,), (program.args,), (program.env,)))
-        else:  # posix_spawn cannot change directory, and ours is not to change for other threads
-            from subprocess import Popen
+        if not here:
+            self._spawn_in_its_folder(*streams)
+            return
+        spawn = partial(
+            posix.posix_spawn,
+            file_actions=[(posix.POSIX_SPAWN_DUP2, fd, i) for i, fd in enumerate(streams)],
+            setpgroup=0,
+            setsigdef=(_SIGPIPE, _SIGXFSZ),  # Python ignores these two, a program expects them
+        )
+        self._pids.extend(map(spawn, (program.path,), (program.args,), (program.env,)))
 
-            stdin, stdout, stderr = streams
-            child = Popen(
-                program.args,
-                executable=program.path,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                cwd=program.folder,
-                env=program.env,
-                process_group=0,
-            )
-            self._pids.append(child.pid)
-            child.returncode = 0  # or subprocess would wait for it
+    def _spawn_in_its_folder(self, stdin: int, stdout: int, stderr: int) -> None:
+        """Spawn with `subprocess`: posix_spawn cannot change directory, and ours must not change for other threads."""
+        from subprocess import Popen
+
+        program = self._program
+        child = Popen(
+            program.args,
+            executable=program.path,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=program.folder,
+            env=program.env,
+            process_group=0,
+        )
+        self._pids.append(child.pid)
+        child.returncode = 0  # or subprocess would wait for it
 
     def wait_until_it_reads(self, seconds: float) -> bool:
-        """Whether the child has begun to read within that time: its start-up is over then.
+        """Return whether the child has begun to read within that time: its start-up is over then.
 
-        A space is put into a pipe of one page, which is full with it and becomes writable again when the child takes
-        the space. White space before a JSON value is no part of it. Raises Gone when the child ends, or writes to
-        standard output.
+        A space is put into a pipe of one page. The page is full with it, so the pipe becomes writable only when the
+        child takes the space; before a JSON value, a space means nothing. Raise ProcessFailed if the child ends, or
+        writes to standard output.
         """
         if not _resize(self._in, _PAGE):
             return True
@@ -173,145 +189,162 @@ class Process:
         try:
             posix.write(self._in, b" ")
         except BrokenPipeError:
-            raise self._gone(b"", "input") from None
+            raise self._ended(b"", "input") from None
         self._poll.register(self._in, select.POLLOUT)
         deadline = monotonic() + seconds
         event = 0
         while not event and (left := deadline - monotonic()) > 0:
-            event = dict(self._look(left * 1000)).get(self._in, 0)
-            self._must_be_quiet_and_alive()
+            events = self._poll.poll(left * 1000)
+            event = dict(events).get(self._in, 0)
+            self._require_idle(events)
         self._poll.unregister(self._in)
         if event & select.POLLERR:
-            raise self._gone(b"", "input")
+            raise self._ended(b"", "input")
         _resize(self._in, _PIPE)
         self.ready = True
         return bool(event)
 
+    # --- a request
+
     def check(self) -> None:
-        """Takes in what has happened since the last answer. Raises Gone when the child has ended or written unasked."""
+        """Take in what has happened since the last answer. Raise ProcessFailed if the child has ended or written."""
         self.ready = False
-        if self._look(0) or self._extra or self._exited:
-            self._must_be_quiet_and_alive()
+        events = self._poll.poll(0)
+        if events or self._unasked or self._state != _LIVE:
+            self._require_idle(events)
 
-    def _look(self, milliseconds: float) -> "list[tuple[int, int]]":
-        events = self._poll.poll(milliseconds)
-        for fd, _ in events:
-            if fd == self._err:
-                self._read_log()
-            elif fd == self._out:
-                self._extra = (self._extra + self._read()).lstrip()[:_CHUNK]
-            elif fd == self._pidfd:
-                self._exited = True
-        return events
-
-    def _must_be_quiet_and_alive(self) -> None:
-        if self._extra:
-            when = f"after answer {self.answered - 1}, " if self.answered else ""
-            raise self.bad(f"wrote to standard output {when}before it was asked", self._extra, unread=True)
-        if self._closed_output or self._exited:
-            raise self._gone(b"", unread=True)
+    def _require_idle(self, events: "list[tuple[int, int]]") -> None:
+        self._unasked = (self._unasked + self._take(events)[0]).lstrip()[:_CHUNK]
+        if self._unasked:
+            when = f"after answer {self.answered - 1}, before the next" if self.answered else "before the first"
+            raise self.bad_answer(f"wrote to standard output {when} request", self._unasked, unread=True)
+        if self._state != _LIVE:
+            raise self._ended(b"", unread=True)
 
     def ask(self, line: bytes, deadline: "float | None") -> bytes:
-        """Writes line, which has its line end, and returns the line that comes back, without. Blank lines are none.
+        """Write a line, and return the line that comes back, without its line end. Skip blank lines.
 
-        deadline: on the clock of time.monotonic. Raises Gone when the child ends, closes its output, is still silent at
-        the deadline, or begins with anything but a brace.
+        deadline: on the clock of time.monotonic. Raise ProcessFailed if the child ends, closes its output, has not
+        answered at the deadline, or begins with anything but a brace.
         """
         self.ready = False
-        self._refused = 0
+        self._write(line)
+        begun = bytearray()  # an answer
+        while True:
+            wait = None
+            if deadline is not None and (wait := (deadline - monotonic()) * 1000) < 0:
+                wait = 0.0
+            events = self._poll.poll(wait)
+            chunk, more_log = self._take(events)
+            while chunk:
+                if answer := self._complete(chunk, begun):
+                    if more_log:
+                        self._read_logs(_LAST_LOGS)
+                    self.ready = True
+                    return answer
+                chunk = self._read() if self._state == _EXITED else b""
+            if self._state != _LIVE:
+                raise self._ended(bytes(begun), unread=not begun and self._in_pipe() >= self._sent)
+            if not events or wait == 0:  # a child may log without end
+                raise self._silent(bytes(begun))
+
+    def _write(self, line: bytes) -> None:
+        """Write what the pipe takes of a request; `_unsent` is the rest."""
         if self._unsent:
-            line = self._unsent + line  # it answered before it had read the whole of the last one
+            line = bytes(self._unsent) + line  # the child answered before it had read the last request to its end
+            self._unsent = b""
         try:
-            sent = posix.write(self._in, line)
+            self._sent = posix.write(self._in, line)
         except BlockingIOError:
-            sent = 0
+            self._sent = 0
         except BrokenPipeError:
-            sent = self._refused = len(line)  # it may answer all the same; if it ended, its exit code says more
-        unsent = memoryview(line)[sent:]
-        if unsent:
+            self._sent = 0
+            return  # it may answer all the same; and if it has ended, its exit code says more
+        if self._sent < len(line):
+            self._unsent = memoryview(line)[self._sent :]
             self._poll.register(self._in, select.POLLOUT)
         else:
             self._answers.poll(_LOGS_WAIT)
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            wait = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
-            events = self._poll.poll(wait)
-            chunk = b""
-            logs = False
-            for fd, _ in events:
-                if fd == self._out:
-                    chunk = self._read()
-                elif fd == self._err:
-                    logs = self._read_log()
-                elif fd == self._in:
-                    unsent = self._send(unsent)
-                else:
-                    self._exited = True
-                    self._poll.unregister(fd)
-                    chunk = chunk or self._read()
-            while chunk:
-                if not size and chunk[0] != _OPEN:
-                    chunk = chunk.lstrip()
-                end = chunk.find(b"\n")
-                if end >= 0:
-                    parts.append(chunk[:end])
-                    self._extra = chunk[end + 1 :].lstrip()
-                    self.answered += 1
-                    for _ in range(_LAST_LOGS if logs else 0):
-                        if not self._read_log():
-                            break
-                    if unsent:
-                        self._poll.unregister(self._in)
-                    self._unsent = bytes(unsent)
-                    self.ready = True
-                    return b"".join(parts) if size else parts[0]
-                if not chunk:
-                    break
-                if not size and chunk[0] != _OPEN:
-                    raise self.bad("wrote something that is no answer", chunk)
-                parts.append(chunk)
-                size += len(chunk)
-                if size > self._largest:
-                    raise self.bad("filled a quarter of the memory without a line end", b"".join(parts))
-                chunk = self._read() if self._exited else b""  # what a dead child wrote is read to the end
-            if self._exited or self._closed_output:
-                written = len(line) - len(unsent) - self._refused
-                raise self._gone(b"".join(parts), unread=not parts and self._in_pipe() >= written)
-            if not events or wait == 0:  # it may go on logging without end
-                raise self._silent(b"".join(parts), len(unsent))
 
-    def _send(self, data: memoryview) -> memoryview:
-        """What is left of data when the pipe has taken what it can."""
+    def _write_more(self) -> None:
         try:
-            data = data[posix.write(self._in, data) :]
+            sent = posix.write(self._in, self._unsent)
         except BlockingIOError:
-            return data
+            return
         except BrokenPipeError:
-            self._refused = len(data)
-            data = data[:0]
-        if not data:
+            self._unsent = b""
+        else:
+            self._sent += sent
+            self._unsent = self._unsent[sent:] or b""
+        if not self._unsent:
             self._poll.unregister(self._in)
-        return data
+
+    def _take(self, events: "list[tuple[int, int]]") -> "tuple[bytes, bool]":
+        """Take in what has happened. Return a chunk of output, and whether there may be more log."""
+        chunk = b""
+        more_log = False
+        for fd, _ in events:
+            if fd == self._out:
+                chunk = self._read()
+            elif fd == self._err:
+                more_log = self._read_log()
+            elif fd == self._pidfd:
+                self._state = _EXITED
+                self._poll.unregister(fd)
+                chunk = chunk or self._read()
+            elif self._unsent:
+                self._write_more()
+        return chunk, more_log
+
+    def _complete(self, chunk: bytes, begun: bytearray) -> bytes:
+        """Return the answer that chunk completes; if there is none, nothing, and add chunk to what has begun."""
+        if not begun and chunk[0] != _OPEN:
+            chunk = chunk.lstrip()
+        end = chunk.find(b"\n")
+        if end < 0:
+            if not begun and chunk and chunk[0] != _OPEN:
+                raise self.bad_answer("wrote something that is not an answer", chunk)
+            begun += chunk
+            if len(begun) > self._largest:
+                raise self.bad_answer(
+                    "wrote more than a quarter of the function's memory without a line end", bytes(begun)
+                )
+            return b""
+        self._unasked = chunk[end + 1 :].lstrip()
+        self.answered += 1
+        if self._unsent:
+            self._poll.unregister(self._in)
+            self._unsent = bytes(self._unsent)  # without the part of the request that was sent
+        if begun:
+            begun += chunk[:end]
+            return bytes(begun)
+        return chunk[:end]
 
     def _in_pipe(self) -> int:
-        """Bytes that were written and not yet read."""
+        """Return how many bytes were written and are not read yet."""
         return int.from_bytes(fcntl.ioctl(self._in, _FIONREAD, bytes(4)), sys.byteorder)
 
     def _read(self) -> bytes:
-        """What standard output holds; nothing when it holds nothing or is closed."""
+        """Return what standard output holds; nothing if it holds nothing or is closed."""
         try:
             chunk = posix.read(self._out, _CHUNK)
         except BlockingIOError:
             return b""
-        if not chunk and not self._closed_output:
-            self._closed_output = True
+        if not chunk and self._state == _LIVE:
+            self._state = _MUTE
             self._poll.unregister(self._out)
         return chunk
 
+    # --- standard error
+
+    def _read_logs(self, chunks: int) -> None:
+        for _ in range(chunks):
+            if not self._read_log():
+                return
+
     def _read_log(self) -> bool:
-        """Takes in a part of it. Whether there may be more."""
-        if self._closed_log:
+        """Take in a chunk of standard error. Return whether there may be more."""
+        if not self._log_open:
             return False
         try:
             chunk = posix.read(self._err, _CHUNK)
@@ -322,7 +355,7 @@ class Process:
                 raise
             chunk = b""  # the function has closed it
         if not chunk:
-            self._closed_log = True
+            self._log_open = False
             self._poll.unregister(self._err)
             return False
         self._tail = (self._tail + chunk)[-_TAIL:]
@@ -334,9 +367,11 @@ class Process:
             self._log(lines + end)
         return len(chunk) == _CHUNK
 
+    # --- the end
+
     def signal(self, number: int) -> None:
-        """Sends a signal to the child and to all it has started that is still in its process group."""
-        if not self._ended:
+        """Send a signal to the child and to all that it has started and that is still in its process group."""
+        if self._state != _REAPED:
             for pid in self._pids:
                 try:
                     posix.killpg(pid, number)
@@ -344,23 +379,19 @@ class Process:
                     pass
 
     def end(self, grace: float = 0.0) -> None:
-        """Ends the child and what it has started, by SIGKILL when grace seconds have passed, and closes what is open.
-        What it still logs is taken in.
-        """
-        if self._pids and not self._ended:
+        """End the child and what it has started, by SIGKILL after grace seconds. Read its log, and close the pipes."""
+        if self._pids and self._state != _REAPED:
             self._wait(grace)
             self.signal(_SIGKILL)
             try:
-                self._status = posix.waitstatus_to_exitcode(posix.waitpid(self.pid, 0)[1])
+                self._exit_code = posix.waitstatus_to_exitcode(posix.waitpid(self.pid, 0)[1])
             except ChildProcessError:
                 pass  # this process ignores SIGCHLD, or something else in it has waited for the child
-            self._ended = True
-            for _ in range(256):  # one that has left the group may write for ever
-                if not self._read_log():
-                    break
+            self._state = _REAPED
+            self._read_logs(_LOGS_AT_END)
             if self._log_line:
                 self._log(self._log_line + b"\n")
-        self._closed_log = True
+        self._log_open = False
         while self._fds:
             try:
                 _close(self._fds, (-1,))
@@ -368,73 +399,81 @@ class Process:
                 pass  # the function has closed it
 
     def _wait(self, seconds: float) -> bool:
-        """Whether the child ends within that time; its log is taken in meanwhile."""
+        """Return whether the child ends within that time. Take in its log meanwhile."""
         if self._pidfd < 0 or seconds <= 0:
             return False
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
-        if not self._closed_log:
+        if self._log_open:
             poll.register(self._err, select.POLLIN)
         deadline = monotonic() + seconds
         while (left := deadline - monotonic()) > 0:
             for fd, _ in poll.poll(left * 1000):
                 if fd == self._pidfd:
                     return True
-                if not self._read_log() and self._closed_log:
+                self._read_log()
+                if not self._log_open:
                     poll.unregister(fd)
         return False
 
-    def bad(self, text: str, data: bytes, unread: bool = False) -> Gone:
-        """What is to be said of output that is no answer."""
-        advice = "standard output carries answers, one line of JSON each; write logs to stderr"
-        return Gone("BadAnswer", f"{self.name} {text}: {_shown(data)}. Note: {advice}{self._last_lines()}", unread)
+    # --- what a failure says
 
-    def _gone(self, partial: bytes, closed: str = "output", unread: bool = False) -> Gone:
-        # A process closes its files a moment before it is gone: after that moment its exit code can be told.
-        exited = self._exited or self._wait(0.1)
+    def bad_answer(self, text: str, data: bytes, unread: bool = False) -> ProcessFailed:
+        """Return the failure for output that is not an answer. text: what the child did."""
+        note = "Note: standard output is for answers, one line of JSON each; write logs to stderr"
+        return ProcessFailed(
+            "BadAnswer", f"{self.name} {text}: {_excerpt(data)}. {note}{self._last_log_lines()}", unread
+        )
+
+    def _ended(self, partial: bytes, closed: str = "output", unread: bool = False) -> ProcessFailed:
+        # A process closes its files a moment before it is gone: after that moment it has an exit code.
+        exited = self._state == _EXITED or self._wait(0.1)
         self.end()
-        code = self._status
+        code = self._exit_code
         if not exited and code in (None, -_SIGKILL):
-            what = f"closed its standard {closed} and was ended for it"
+            what = f"closed its standard {closed} and was killed for it"
         elif code is None:
-            what = "ended; its exit code is not known, as this process ignores SIGCHLD or has waited for it elsewhere"
+            what = "ended; its exit code is not known: this process ignores SIGCHLD, or other code waited for the child"
         elif code < 0:
-            what = f"was killed by signal {-code} ({_signal_name(-code)})"
-            if code == -_SIGKILL:
-                what += ", for want of memory or from outside"
+            hint = ": probably out of memory, or killed from outside" if code == -_SIGKILL else ""
+            what = f"was killed by signal {-code} ({_signal_name(-code)}{hint})"
         else:
             what = f"exited with code {code}"
-        when = f"after {self.answered} answer(s)" if self.answered else "before its first answer"
-        return Gone("Ended", f"{self.name} {what}, {when}{_partial(partial)}{self._last_lines()}", unread)
+        when = (
+            f"after {self.answered} answer{'s' * (self.answered > 1)}" if self.answered else "before its first answer"
+        )
+        text = f"{self.name} {what}, {when}{_unfinished(partial)}{self._last_log_lines()}"
+        return ProcessFailed("Ended", text, unread)
 
-    def _silent(self, partial: bytes, unsent: int) -> Gone:
+    def _silent(self, partial: bytes) -> ProcessFailed:
         self.end()
-        # A program that has answered before does flush.
-        none = "no answer" if partial or unsent or self.answered else "no answer, or did not flush it,"
-        what = f"{self.name} gave {none} in the time that this invocation had, and was killed{_partial(partial)}"
-        if unsent:
-            what += f"; {unsent:,} bytes of the request were still unread"
-        return Gone("Silent", what + self._last_lines())
+        text = f"{self.name} did not answer"
+        if not (partial or self._unsent or self.answered):  # a program that has answered before does flush
+            text += ", or did not flush its answer,"
+        text += f" before this invocation's deadline, and was killed{_unfinished(partial)}"
+        if self._unsent:
+            text += f"; {len(self._unsent):,} bytes of the request were still unread"
+        return ProcessFailed("Silent", text + self._last_log_lines())
 
-    def _last_lines(self) -> str:
+    def _last_log_lines(self) -> str:
         lines = self._tail.decode("utf-8", "backslashreplace").strip().splitlines()[-10:]
         return ". Its last lines on standard error:\n" + "\n".join(lines) if lines else ""
 
 
 def label(args: "Sequence[str]") -> str:
-    """A command in a message: its beginning."""
+    """Return the beginning of a command, as messages name it."""
     text = " ".join(args)
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
-def _shown(data: bytes) -> str:
-    """The first 200 bytes of data, quoted, unprintable ones escaped."""
+def _excerpt(data: bytes) -> str:
+    """Return the first 200 bytes of data, quoted, with unprintable ones escaped."""
     text = repr(data[:_SHOWN].decode("utf-8", "backslashreplace"))
     return text if len(data) <= _SHOWN else f"{text}… ({len(data):,} bytes)"
 
 
-def _partial(data: bytes) -> str:
-    return f"; {_shown(data)} came without the line end that completes an answer" if data else ""
+def _unfinished(data: bytes) -> str:
+    return f"; it wrote {_excerpt(data)} without the line end that completes an answer" if data else ""
 
 
 def _signal_name(number: int) -> str:
@@ -446,8 +485,11 @@ def _signal_name(number: int) -> str:
         return "real-time"
 
 
+# --- where a program is, and why it cannot be started
+
+
 def _find(program: str, folder: str) -> str:
-    """Where program is: as it stands when absolute, in folder when it has a slash, else on PATH, as for a shell."""
+    """Return the path of a program: relative to folder if it has a slash, else found on PATH, as a shell does it."""
     if program.startswith("/"):
         return program
     if "/" in program:
@@ -456,25 +498,30 @@ def _find(program: str, folder: str) -> str:
         path = f"{directory or '.'}/{program}"
         if posix.access(path, posix.X_OK) and not _is_folder(path):
             return path
-    advice = f"a program of your own is named by a path, ./{program}"
-    raise Gone("NotStarted", f"{program} cannot be started: it is not on PATH; {advice}")
+    advice = f"to run a file of your own, write its path: ./{program}"
+    raise ProcessFailed("NotStarted", f"{program} cannot be started: it is not on PATH; {advice}")
 
 
-def _why(program: Program, exc: "OSError | ValueError") -> str:
-    """What kept the program from starting, and what to do."""
+def _reason(program: Program, exc: "OSError | ValueError") -> str:
+    """Return what kept the program from starting, and what to do about it."""
     path = program.path
     if isinstance(exc, ValueError):
         return f"its command or environment: {exc}"
     if exc.errno not in (_ENOENT, _ENOEXEC, _EACCES):
         return exc.strerror or str(exc)
     if not _is_folder(program.folder or "/"):
-        return f"{program.folder}, the folder that it was started in, is gone"
+        return f"{program.folder}, the folder it was first started in, no longer exists"
     if _is_folder(path):
         return f"{path} is a folder"
     if not _exists(path):
-        return f"there is no {path}"
+        return f"{path} does not exist"
     if not posix.access(path, posix.X_OK):
-        return f"{path} is not executable: chmod +x it before it is packed"
+        return f"{path} is not executable: run chmod +x on it before you package it"
+    return _reason_in_file(path, exc)
+
+
+def _reason_in_file(path: str, exc: OSError) -> str:
+    """Return what about an executable file keeps it from running."""
     try:
         with open(path, "rb") as file:
             first = file.readline(200)
@@ -483,12 +530,12 @@ def _why(program: Program, exc: "OSError | ValueError") -> str:
     if first.startswith(b"#!"):
         interpreter = first[2:].strip(b" \t\n").split(b" ")[0].decode(errors="backslashreplace")
         if interpreter.endswith("\r"):
-            return f"{path} has Windows line ends: they are part of the interpreter's name in its first line"
+            return f"{path} has Windows line ends, and the first one is taken for part of its interpreter's name"
         if not _exists(interpreter):
-            return f"its first line asks for the interpreter {interpreter}, which is not there"
+            return f"its first line names the interpreter {interpreter}, which does not exist"
     elif exc.errno == _ENOENT:
-        advice = "build it statically, or on the image it will run in"
-        return f"{path} is there, but not the dynamic loader it was linked for: {advice}"
+        advice = "build it statically, or on the image that it will run in"
+        return f"{path} exists, but the dynamic loader that it was linked for does not: {advice}"
     elif exc.errno == _ENOEXEC:
         return f"{path} is neither a program for this machine nor a script: a script begins with a line like #!/bin/sh"
     return f"{path}: {exc.strerror}"
@@ -502,14 +549,15 @@ def _exists(path: str) -> bool:
     return posix.access(path, posix.F_OK)
 
 
-def _resize(fd: int, size: int) -> bool:
+def _resize(pipe: int, size: int) -> bool:
+    """Set the capacity of a pipe. Return whether the system allows it; without, a companion is slower, not wrong."""
     try:
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size)
     except (AttributeError, OSError):
-        return False  # not Linux, or this user's pipes have too many pages already: slower, not wrong
+        return False  # not Linux, or this user's pipes have too many pages already
     return True
 
 
 def _close(fds: "list[int]", at: "Iterable[int]") -> None:
-    """Close the descriptors at those places of the list. Each leaves it in the instruction that closes it."""
+    """Close the descriptors at those places of the list. Each leaves the list in the instruction that closes it."""
     any(map(posix.close, map(fds.pop, at)))

@@ -3,7 +3,8 @@
 import posix
 import sys
 
-from samovar import codec, companion
+from samovar import codec
+from samovar.companion import protocol
 from samovar.context import LambdaContext
 
 TYPE_CHECKING = False
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
 
 def serve(handler: "Callable[[Any, Any], Any]") -> None:
-    """The other end, for a program in Python: calls handler(event, context) for every event until the input ends.
+    """Answer events from standard input with what handler(event, context) returns, until the input ends.
 
-    handler: a function or coroutine function. context is a `LambdaContext`. What handler raises becomes the answer's
-    error, `Type: message`, with the traceback on standard error. `print`, and the output of processes that handler
-    starts, go to standard error: standard output carries the answers.
+    What handler raises becomes the answer's error, `Type: message`, with the traceback on standard error. `print`, and
+    the output of processes that handler starts, go to standard error: standard output carries the answers.
+
+    Args:
+        handler: A function or coroutine function. Its context is a `LambdaContext`.
     """
     requests = open(posix.dup(0), "rb", 1 << 16)
     answers = posix.dup(1)
@@ -28,34 +31,35 @@ def serve(handler: "Callable[[Any, Any], Any]") -> None:
     posix.dup2(2, 1)
     sys.stdout = sys.stderr
     number = 0
-    process = posix.getpid()
+    forked: list[bool] = []
+    posix.register_at_fork(after_in_child=lambda: forked.append(True))
     while line := requests.readline():
         if line.isspace():
             continue
         data, error = _run(handler, line)
-        if posix.getpid() != process:
-            sys.stderr.write("samovar: a process that the handler forked has left the handler: it ends\n")
+        if forked:
+            sys.stderr.write("samovar: a process that the handler forked came back from it and is ended\n")
             sys.exit(1)
-        answer = b'{"proc_req_id":%d,"error":%b,"data":%b}\n' % (number, error, data)
         sys.stderr.flush()
-        unsent = memoryview(answer)
-        while unsent:
-            unsent = unsent[posix.write(answers, unsent) :]
+        answer = protocol.encode_answer(number, data, error)
+        sent = posix.write(answers, answer)
+        while sent < len(answer):
+            sent += posix.write(answers, memoryview(answer)[sent:])
         number += 1
-        codec.settle()
+        codec.upgrade()
 
 
 def _run(handler: "Callable[[Any, Any], Any]", line: bytes) -> "tuple[bytes, bytes]":
-    """Data and error of an answer, as JSON."""
+    """Return data and error of the answer, as JSON."""
     try:
-        request = codec.loads(line)
-        context = LambdaContext()
-        context.__dict__ = _attributes(request["context"])
+        event, attributes = protocol.decode_request(line)
     except Exception as exc:
         return b"null", codec.dumps(f"Runtime.UnmarshalError: Unable to unmarshal input: {exc}")
+    context = LambdaContext()
+    context.__dict__ = attributes
     try:
-        data = handler(request["event"], context)
-        if hasattr(type(data), "__await__"):
+        data = handler(event, context)
+        if type(data) is not dict and hasattr(type(data), "__await__"):  # hasattr costs 0.15 µs
             from samovar import aio
 
             data = aio.run(data)
@@ -68,7 +72,7 @@ def _run(handler: "Callable[[Any, Any], Any]", line: bytes) -> "tuple[bytes, byt
 
         return b"null", codec.dumps(f"{type(exc).__name__}: {text(exc)}")
     try:
-        return companion.dumps(data), b"null"
+        return protocol.dumps(data), b"null"
     except Exception as exc:
         return b"null", codec.dumps(f"Runtime.MarshalError: Unable to marshal response: {exc}")
 
@@ -85,20 +89,3 @@ def _without_ours(trace: "TracebackType | None") -> "TracebackType | None":
             return trace
         trace = trace.tb_next
     return None
-
-
-def _attributes(context: "dict[str, Any]") -> "dict[str, Any]":
-    return {
-        "aws_request_id": context["awsRequestId"],
-        "function_name": context["functionName"],
-        "function_version": context["functionVersion"],
-        "log_group_name": context["logGroupName"],
-        "log_stream_name": context["logStreamName"],
-        "memory_limit_in_mb": context["memoryLimitInMB"],
-        "invoked_function_arn": context.get("invokedFunctionArn"),
-        "tenant_id": context.get("tenantId") or None,
-        "client_context": None,
-        "identity": None,
-        "_w3c_fields": {},
-        "_epoch_deadline_time_in_ms": context.get("deadlineMs", 0),
-    }

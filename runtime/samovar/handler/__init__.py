@@ -3,6 +3,8 @@
 Knows the kinds' names; what each does is in its file. None knows the Runtime API or the loop.
 """
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -10,8 +12,10 @@ if TYPE_CHECKING:
     from samovar.invocation import Invocation
     from samovar.response import Response
 
-    # bytes: a JSON document. Raises an Exception for a failed invocation.
+    # bytes: a JSON document. Raises an exception for a failed invocation.
     Handle = Callable[[Invocation], bytes | Response]
+
+KINDS = {"exec": "program"}  # prefix of the handler string -> the module here whose load() takes the rest
 
 
 def load(name: str) -> "Handle":
@@ -19,10 +23,12 @@ def load(name: str) -> "Handle":
 
     Raises Fault with the official client's error types, or whatever the function's module raises.
     """
-    if name.startswith("exec:"):
-        from samovar.handler import program
+    prefix, colon, rest = name.partition(":")
+    if not colon or prefix not in KINDS:
+        from samovar.handler import function
 
-        return program.load(name[5:])
-    from samovar.handler import function
-
-    return function.load(name)
+        return function.load(name)
+    module = f"samovar.handler.{KINDS[prefix]}"
+    __import__(module)
+    handle: Handle = sys.modules[module].load(rest)
+    return handle

@@ -42,7 +42,7 @@ import posix
 from time import perf_counter
 from samovar import handler, logging_hook, syspath
 import samovar.handler.function
-syspath.arrange(place)
+syspath.set_up_sys_path(place)
 logging_hook.install()
 before = set(sys.modules)
 if posix.environ.get(b"SAMOVAR_LAZY_IMPORTS") == b"all":
