@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 ARGS ?=
-# Nothing may depend on the caller's own site or on colours and prompts.
+# pip must neither ask nor print notices.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 SHELL := /bin/bash
@@ -48,7 +48,7 @@ lint: setup ## check with ruff, mypy --strict, import-linter, actionlint and ziz
 	$(BIN)/zizmor --offline --quiet .github
 
 # Outside CI. cosmic-ray has an environment of its own, since it needs none of our packages.
-mutants: setup .venv-mutants/.done ## try small changes of the core that some test has to notice; ARGS='wire hooks' takes these modules, all take hours
+mutants: setup .venv-mutants/.done ## find small changes of the core that no test notices; ARGS='wire hooks' takes these modules (all take hours)
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 .venv-mutants/.done: requirements/mutants.txt
@@ -78,14 +78,14 @@ bench: setup ## measure beside AWS's client, about 20 minutes; QUICK=1 for under
 bench-containers: setup ## measure sizes and cold starts in containers
 	$(BIN)/python -m bench.containers $(ARGS)
 
-layer: setup ## build build/layer.zip, its SBOM and checksums; layer.zip.mk says what can be chosen
+layer: setup ## build build/layer.zip, its SBOM and checksums; layer.zip.mk lists the variables
 	@$(MAKE) --no-print-directory -f layer.zip.mk
 
-image: ## build the container image samovar; BASE_IMAGE=… instead of the Dockerfile's default
+image: ## build the container image samovar; BASE_IMAGE=… replaces the Dockerfile's default
 	docker build --target python --tag samovar $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
 	@docker image inspect --format 'samovar: {{.Size}} bytes' samovar
 
-sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart because it pins what others need newer
+sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart because it pins older packages
 
 .venv-sam/.done: requirements/sam.txt
 	@echo '== the SAM CLI in .venv-sam, each file checked against its hash'
@@ -96,6 +96,6 @@ sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart because it pins 
 help: ## list these targets
 	@awk -F ':.* ## ' '/^[a-z-]+:.* ## /{printf "make %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-clean: ## remove everything that these targets make
+clean: ## remove everything that these targets create
 	rm -rf $(VENV) .venv-sam .venv-mutants build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
