@@ -1,7 +1,7 @@
 # Container images with Samovar in /opt, laid out as in the layer.
 #
 #   docker build -t samovar .                                             on a public slim Python image
-#   make layer BUNDLE=1 && docker build -t samovar:os --target os .       on AWS's OS-only image, with the layer's own interpreter
+#   make layer BUNDLE=1 && docker build -t samovar:os --target os .       on AWS's OS-only image, with the layer's interpreter
 #
 # A function's own Dockerfile:
 #   FROM samovar
@@ -12,11 +12,11 @@ ARG BASE_IMAGE=public.ecr.aws/docker/library/python:3.13-slim
 ARG OS_IMAGE=public.ecr.aws/lambda/provided:al2023
 
 FROM ${BASE_IMAGE} AS build
-# The interpreter's full path, where it is not the base's python3.
+# The interpreter's full path, unless it is the base's python3.
 ARG PYTHON=
 WORKDIR /src
 COPY requirements/runtime.txt requirements/sam.txt requirements/
-# The emulator is in the SAM CLI's wheel, pinned with the CLI.
+# The emulator is in the wheel of the SAM CLI, and pinned with it.
 RUN python=${PYTHON:-python3} \
  && $python -m pip download --quiet --no-deps --require-hashes --only-binary=:all: -d /wheels -r requirements/runtime.txt \
  && sed -n '/^aws-sam-cli==/,/[^\\]$/p' requirements/sam.txt > /rie.txt \
@@ -33,7 +33,7 @@ ARG PYTHON=
 COPY --from=build /layer/ /opt/
 COPY --from=build /aws-lambda-rie /usr/local/bin/aws-lambda-rie
 COPY layer/image-entry /usr/local/bin/samovar-entry
-# Lambda's own user, who has no name in the image. /var/task is theirs, so that `RUN pip install --target .` works.
+# Lambda's own user, which has no name in the image. It owns /var/task, so that `RUN pip install --target .` works.
 RUN mkdir -p /var/task && chown 993:990 /var/task
 ENV LAMBDA_TASK_ROOT=/var/task LAMBDA_RUNTIME_DIR=/var/runtime TZ=:/etc/localtime LANG=C.UTF-8 SAMOVAR_PYTHON=${PYTHON}
 WORKDIR /var/task

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 ARGS ?=
-# Nothing may depend on the caller's own site or on colours and prompts.
+# pip must neither ask nor print notices.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 SHELL := /bin/bash
@@ -13,10 +13,10 @@ SHELL := /bin/bash
 .PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers layer image sam clean
 .DELETE_ON_ERROR:
 
-setup: $(STAMP) ## set up .venv: what is pinned, the package, and the Runtime Interface Emulator (RIE)
+setup: $(STAMP) ## set up .venv with pinned packages and samovar, and the Runtime Interface Emulator (RIE)
 
 $(STAMP): requirements/dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Samovar needs Python 3.11 or later, and $(PYTHON) is %d.%d: use make PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Samovar needs Python 3.11 or later, and $(PYTHON) is %d.%d: run make PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@echo '== 1/4 virtual environment in $(VENV)'
 	@$(PYTHON) -m venv $(VENV)
 	@echo '== 2/4 pinned dependencies, each file checked against its hash'
@@ -47,8 +47,8 @@ lint: setup ## check with ruff, mypy --strict, import-linter, actionlint and ziz
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github
 
-# Outside CI. cosmic-ray apart, as it needs nothing of ours.
-mutants: setup .venv-mutants/.done ## try small changes of the core that some test has to notice; ARGS='wire hooks' takes these modules, all take hours
+# Outside CI. cosmic-ray has an environment of its own, since it needs none of our packages.
+mutants: setup .venv-mutants/.done ## find small changes of the core that no test notices; ARGS='wire hooks' takes these modules (all take hours)
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 .venv-mutants/.done: requirements/mutants.txt
@@ -60,8 +60,8 @@ format: setup ## apply ruff's fixes and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# uv writes locks that hold for every Python from 3.11 on; pip installs from them.
-lock: ## pin the requirements anew; ARGS='--upgrade-package ruff' passes options to uv
+# uv writes locks for all Pythons from 3.11 on; pip installs from them.
+lock: ## update the pinned requirements; ARGS='--upgrade-package ruff' passes options to uv
 	@$(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
@@ -78,14 +78,14 @@ bench: setup ## measure beside AWS's client, about 20 minutes; QUICK=1 for under
 bench-containers: setup ## measure sizes and cold starts in containers
 	$(BIN)/python -m bench.containers $(ARGS)
 
-layer: setup ## build build/layer.zip, its SBOM and checksums; layer.zip.mk says what can be chosen
+layer: setup ## build build/layer.zip, its SBOM and checksums; layer.zip.mk lists the variables
 	@$(MAKE) --no-print-directory -f layer.zip.mk
 
-image: ## build the container image samovar; BASE_IMAGE=… instead of the Dockerfile's default
+image: ## build the container image samovar; BASE_IMAGE=… replaces the Dockerfile's default
 	docker build --target python --tag samovar $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
 	@docker image inspect --format 'samovar: {{.Size}} bytes' samovar
 
-sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart because it pins what others need newer
+sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart because it pins older packages
 
 .venv-sam/.done: requirements/sam.txt
 	@echo '== the SAM CLI in .venv-sam, each file checked against its hash'
@@ -96,6 +96,6 @@ sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart because it pins 
 help: ## list these targets
 	@awk -F ':.* ## ' '/^[a-z-]+:.* ## /{printf "make %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-clean: ## remove everything that these targets make
+clean: ## remove everything that these targets create
 	rm -rf $(VENV) .venv-sam .venv-mutants build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -123,7 +123,7 @@ def _calls() -> dict[str, Callable[[int], None]]:
 
 
 def _sets() -> dict[str, Callable[[int], None]]:
-    """Each key is new and the cache is full, so each set evicts one entry."""
+    """Return loops that set new keys in full caches, so that each set evicts one entry."""
 
     def runner(put: Callable[[int, int], Any]) -> Callable[[int], None]:
         keys: Iterator[int] = iter(range(sys.maxsize))

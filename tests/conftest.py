@@ -1,4 +1,4 @@
-"""What all tests share: Hypothesis without deadlines, environments of this checkout, and no skipped real part in CI."""
+"""For all tests: Hypothesis without deadlines, environments of this checkout, and no skipped real part in CI."""
 
 import os
 import sys
@@ -13,14 +13,14 @@ from hypothesis import settings
 from samovar.local.rie import RIE
 
 ROOT = Path(__file__).resolve().parent.parent
-REAL = ("rie", "container")  # folders of which every test needs a real part
-# bootstrap takes the python3 on PATH, so tests find the one that runs them there.
+REAL = ("rie", "container")  # every test in these folders needs a real part
+# bootstrap uses the python3 on PATH; make that the interpreter that runs the tests.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
-# orjson has no wheel for Python 3.15 yet, and these compare with it.
+# orjson has no wheel for Python 3.15 yet, and these tests compare with it.
 collect_ignore = [] if find_spec("orjson") else ["codec"]
 
-settings.register_profile("samovar", deadline=None)  # a loaded machine is no failure
+settings.register_profile("samovar", deadline=None)  # a busy machine is not a failure
 settings.load_profile("samovar")
 
 
@@ -42,7 +42,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    _refuse_skip(report)  # a module that skips itself may hold tests of a real part
+    _refuse_skip(report)  # a module that skips itself may contain tests of a real part
     return report
 
 
@@ -50,12 +50,12 @@ def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.skipped and os.environ.get("CI"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
-        report.longrepr = f"In CI every real part is there, yet this was skipped: {reason}"
+        report.longrepr = f"In CI every real part must be there, but this was skipped: {reason}"
 
 
 @pytest.fixture
 def environment(samovar_rie: Callable[..., RIE]) -> Callable[..., RIE]:
-    """Starts this checkout's bootstrap under the RIE: `environment("hello.handler", env=, timeout=, memory=)`."""
+    """Start this checkout's bootstrap under the RIE with `environment("hello.handler", env=, timeout=, memory=)`."""
 
     def start(handler: str, *, env: dict[str, str] | None = None, **options: Any) -> RIE:
         options = {"task_root": ROOT / "handlers", "command": [str(ROOT / "bootstrap")], **options}

@@ -142,7 +142,7 @@ print("spent", flush=True)
 
 @pytest.mark.parametrize("way", ["a control group or a container", "a container"])
 def test_a_share_of_a_core_is_what_a_process_gets(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """60 ms of work at 0.28 of a core take 200 ms at least: the quota may only make it longer."""
+    """60 ms of work at 0.28 of a core take at least 200 ms."""
     if way == "a container":
         monkeypatch.setattr(quota, "_V1", {"cpu.no_such_file": ""})
         monkeypatch.setattr(quota, "_V2", {"cpu.no_such_file": ""})

@@ -1,4 +1,4 @@
-"""The engine, the images and the layers, each made once; what containers printed is shown when a test fails."""
+"""The engine, the images and the layers, each built once. A failed test shows its containers' output."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def emulator() -> str:
 
 @pytest.fixture(scope="session")
 def opt(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """opt(version, …): the layer for that Python as /opt, unpacked; keyword arguments are layer.zip.mk's variables."""
+    """Build with opt(version, …) the layer for that Python, unpacked as /opt; keywords are layer.zip.mk's variables."""
 
     @cache
     def unpacked(version: str, **variables: str) -> Path:
@@ -55,13 +55,13 @@ def opt(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
 
 @pytest.fixture(scope="session")
 def prefix(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """prefix(version): a relocatable Python, Debian's, out of the base image."""
+    """Copy with prefix(version) a relocatable Python, Debian's, from the base image."""
     return cache(lambda version: engine.python_prefix(client, version, tmp_path_factory.mktemp("prefix")))
 
 
 @pytest.fixture(scope="session")
 def bundle(opt: Callable[..., Path], prefix: Callable[[str], Path]) -> Path:
-    """The layer with Debian 12's Python 3.11 in it, as /opt."""
+    """Build the layer with Debian 12's Python 3.11 in it, unpacked as /opt."""
     return opt("3.11", BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(prefix("3.11")))
 
 
@@ -77,7 +77,7 @@ def official_image(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 @pytest.fixture(scope="session")
 def os_image(client: Any, bundle: Path) -> str:
-    """The Dockerfile's second target, on the stand-in for AWS's OS-only base."""
+    """Build the Dockerfile's second target, on the stand-in for AWS's OS-only base."""
     folder = bundle.parent / "context"
     engine.copy_checkout(folder)
     (folder / "build").mkdir()

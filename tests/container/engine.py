@@ -21,9 +21,9 @@ import urllib3
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASK = Path(__file__).resolve().parent / "task"
-GET_ENGINE = "tools/docker-engine starts one where there is Debian and root; elsewhere start Docker or set DOCKER_HOST"
+GET_ENGINE = "tools/docker-engine starts one on Debian, as root; elsewhere start Docker or set DOCKER_HOST"
 OS_ONLY = "samovar-base/provided:debian12"
-# Python version -> base image, and the interpreter's full path where it is not the image's python3.
+# Python version -> base image, and the interpreter's full path unless it is the image's python3.
 BASES = {
     "3.11": ("samovar-base/python:3.11", ""),
     "3.13": ("samovar-base/python:3.13", ""),
@@ -32,15 +32,15 @@ BASES = {
 }
 # One vCPU at 1,769 MB: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 VCPU_MB = 1769
-PERIOD_US = 20_000  # the engine's own 100 ms would round a short start up to whole periods
+PERIOD_US = 20_000  # the engine's default of 100 ms would round a short start up to whole periods
 
 
 class NoEngine(Exception):
-    """There is no container engine, or a base image is missing; the message says how to get it."""
+    """There is no container engine, or a base image is missing. The message says how to get it."""
 
 
 def connect() -> Any:
-    """A client of the container engine, every base image being there. Raises NoEngine."""
+    """Return a client of the container engine. Raises NoEngine without an engine or a base image."""
     try:
         client = docker.from_env(timeout=300)
         client.ping()
@@ -50,12 +50,12 @@ def connect() -> Any:
         try:
             client.images.get(image)
         except docker.errors.ImageNotFound:
-            raise NoEngine(f"the base image {image} is missing: tools/docker-engine {image}") from None
+            raise NoEngine(f"the base image {image} is missing: run tools/docker-engine {image}") from None
     return client
 
 
 def build(client: Any, context: Path, tag: str, **options: Any) -> str:
-    """Builds `context` as the image `tag`; its name. What the build printed is in the error when it fails."""
+    """Build `context` as the image `tag` and return its name. If that fails, the error has the build's output."""
     try:
         client.images.build(path=str(context), tag=tag, rm=True, forcerm=True, **options)
     except docker.errors.BuildError as error:
@@ -65,7 +65,7 @@ def build(client: Any, context: Path, tag: str, **options: Any) -> str:
 
 
 def samovar_image(client: Any, version: str) -> str:
-    """The project's image on the base with Python `version`."""
+    """Build the project's image on the base with Python `version`."""
     base, python = BASES[version]
     return build(
         client,
@@ -77,13 +77,13 @@ def samovar_image(client: Any, version: str) -> str:
 
 
 def pinned(*names: str) -> str:
-    """The lines of requirements/dev.txt for these packages, hashes and all."""
+    """Return the lines of requirements/dev.txt for these packages, including hashes."""
     text = (ROOT / "requirements" / "dev.txt").read_text()
     return "".join(re.search(rf"^{name}==(?:.*\\\n)*.*\n", text, re.MULTILINE)[0] for name in names)  # type: ignore[index]
 
 
 def official_image(client: Any, version: str, folder: Path) -> str:
-    """An image laid out as AWS's for python3.x: interpreter in /var/lang, official client in /var/runtime."""
+    """Build an image laid out as AWS's for python3.x: interpreter in /var/lang, official client in /var/runtime."""
     for file in (TASK.parent / "aws").iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
         (folder / file.name).chmod(file.stat().st_mode)
@@ -92,7 +92,7 @@ def official_image(client: Any, version: str, folder: Path) -> str:
     return build(client, folder, f"samovar-test/aws:{version}", buildargs=arguments)
 
 
-# What tests/contract imports, and what pyproject.toml's settings for pytest need.
+# For the imports of tests/contract and the pytest settings in pyproject.toml.
 CONTRACT_PACKAGES = (
     *("awslambdaric", "simplejson", "snapshot-restore-py", "urllib3", "orjson"),
     *("pytest", "iniconfig", "packaging", "pluggy", "pygments", "pytest-timeout", "hypothesis", "sortedcontainers"),
@@ -100,7 +100,7 @@ CONTRACT_PACKAGES = (
 
 
 def contract_image(client: Any, version: str, folder: Path) -> str:
-    """An image with this checkout and what tests/contract needs, on the base with Python `version`."""
+    """Build an image with this checkout and the packages of tests/contract, on the base with Python `version`."""
     (folder / "requirements.txt").write_text(pinned(*CONTRACT_PACKAGES))
     (folder / "Dockerfile").write_bytes((TASK.parent / "contract" / "Dockerfile").read_bytes())
     copy_checkout(folder / "checkout")
@@ -109,18 +109,18 @@ def contract_image(client: Any, version: str, folder: Path) -> str:
 
 
 def copy_checkout(target: Path) -> None:
-    """Copies this checkout without what was built in it."""
+    """Copy this checkout without anything built in it."""
     shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "__pycache__", ".*_cache"))
 
 
 def layer(version: str, target: Path, **variables: str) -> Path:
-    """`make -f layer.zip.mk` into `target`; the zip."""
+    """Build the layer in `target` with layer.zip.mk and return the zip."""
     make(version, target, "layer", 0, **variables)
     return target / "layer.zip"
 
 
 def make(version: str, target: Path, goal: str, expect: int = 0, /, **variables: str) -> str:
-    """What layer.zip.mk prints for Python `version`, its output in `target`; AssertionError unless it exits so."""
+    """Run layer.zip.mk for Python `version`, building in `target`; check its exit status and return its output."""
     variables = {"PYTHON": sys.executable, "PYTHON_VERSION": version, "OUT": str(target), **variables}
     variables.setdefault("BYTECODE_IMAGE", BASES[version][0])
     command = ["make", "-f", "layer.zip.mk", goal, *(f"{name}={value}" for name, value in variables.items())]
@@ -133,7 +133,7 @@ def make(version: str, target: Path, goal: str, expect: int = 0, /, **variables:
 
 
 def direct(*arguments: object, status: int = 1) -> str:
-    """What layer/build.py says when it is called with these arguments; make has made its tools before."""
+    """Run layer/build.py with the tools that make has installed; check its exit status and return its output."""
     tools = ROOT / "build" / "layer-tools" / "bin" / "python"
     done = subprocess.run([tools, ROOT / "layer" / "build.py", *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == status, done.stdout + done.stderr
@@ -141,7 +141,7 @@ def direct(*arguments: object, status: int = 1) -> str:
 
 
 def unpack(archive: Path, target: Path) -> Path:
-    """Unpacks a layer as Lambda does, with room for another layer's Python packages to be mounted."""
+    """Unpack a layer as Lambda does, with a folder to mount another layer's Python packages on."""
     (target / "python").mkdir(parents=True)
     subprocess.run([sys.executable, ROOT / "layer" / "unpack.py", archive, target], check=True)
     for folder, _, _ in os.walk(target):
@@ -150,7 +150,7 @@ def unpack(archive: Path, target: Path) -> Path:
 
 
 def python_prefix(client: Any, version: str, target: Path) -> Path:
-    """A relocatable prefix with Debian's Python `version`, taken out of its base image."""
+    """Copy a relocatable prefix with Debian's Python `version` from its base image."""
     container = client.containers.create(BASES[version][0])
     triplet = (
         container.image.attrs["Architecture"].replace("amd64", "x86_64").replace("arm64", "aarch64") + "-linux-gnu"
@@ -166,7 +166,7 @@ def python_prefix(client: Any, version: str, target: Path) -> Path:
 
 
 class Environment:
-    """One environment: a container with the emulator in front, root read-only, an unknown user, only /tmp to write.
+    """One environment: a container under the emulator, with a read-only root, an unknown user and a writable /tmp.
 
     `memory` in MB is enforced; `cpus` is the share of one core. Leaving the block removes the container.
     """
@@ -207,9 +207,8 @@ class Environment:
         port = self.container.ports["8080/tcp"][0]["HostPort"]
         self.url = f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
         deadline = time.monotonic() + 60
-        while (
-            True
-        ):  # the engine's proxy takes connections before the emulator does: an answer to any request is the sign
+        # The engine's proxy takes connections before the emulator does, so wait for an answer to any request.
+        while True:
             try:
                 self._http.request("GET", f"http://127.0.0.1:{port}/")
                 return self
@@ -223,7 +222,7 @@ class Environment:
         self.container.remove(force=True, v=True)
 
     def invoke(self, event: Any) -> Any:
-        """The function's answer to one event."""
+        """Send one event and return the function's response."""
         answer = self._http.request(
             "POST", self.url, body=json.dumps(event), headers={"Content-Type": "application/json"}
         )
@@ -233,11 +232,11 @@ class Environment:
             raise AssertionError(f"status {answer.status}, body {answer.data[:500]!r}:\n{self.log()}") from None
 
     def log(self) -> str:
-        """What the container has written so far, stdout and stderr."""
+        """Return the container's output so far, stdout and stderr."""
         return str(self.container.logs().decode(errors="replace"))
 
     def wait_log(self, text: str, times: int = 1) -> str:
-        """The log once it holds `text` that often (the engine writes it late). AssertionError after 30 s."""
+        """Wait until the log contains `text` that often (the engine writes it late) and return it; fail after 30 s."""
         deadline = time.monotonic() + 30
         while (log := self.log()).count(text) < times:
             if time.monotonic() > deadline:
@@ -246,13 +245,13 @@ class Environment:
         return log
 
     def outputs(self) -> tuple[str, str]:
-        """The log so far apart: stdout, stderr."""
+        """Return stdout and stderr so far."""
         both: Iterator[bytes] = (self.container.logs(stdout=out, stderr=not out) for out in (True, False))
         stdout, stderr = (text.decode(errors="replace") for text in both)
         return stdout, stderr
 
     def stop(self) -> int:
-        """SIGTERM, as at the end of an environment, SIGKILL after 10 s; the exit status."""
+        """End the container with SIGTERM, as Lambda does, or SIGKILL after 10 s; return the exit status."""
         self.container.stop(timeout=10)
         self.container.reload()
         return int(self.container.attrs["State"]["ExitCode"])

@@ -1,4 +1,4 @@
-"""The interpreter that a layer carries: what comes along, what is left out, and which interpreters are refused."""
+"""The interpreter in a layer: what it includes, what is left out, and which interpreters are refused."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_later_c_library_than_the_bases_is_refused(
 def test_uv_brings_the_interpreter(
     prefix: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The real uv, its list of downloads naming an archive made here in the form of python-build-standalone's."""
+    """Run the real uv, with a list of downloads that names an archive built here like python-build-standalone's."""
     archive = tmp_path / "python.tar.gz"
     with tarfile.open(archive, "w:gz", compresslevel=1) as packed:
         packed.add(prefix("3.11"), "python", filter=lambda entry: None if entry.linkname.startswith("/") else entry)
@@ -125,4 +125,4 @@ def test_uv_brings_the_interpreter(
     wheels = build.wheels("3.11", "x86_64", (2, 36), engine.ROOT / "build" / "wheels")
     options = ["--python-version", "3.11", "--base", "debian12", "--bundle", "--wheels", wheels, "--cache", tmp_path]
     options += ["--bytecode-image", engine.BASES["3.11"][0]]
-    assert "carries Python 3.11.2" in direct("--zip", tmp_path / "layer.zip", *options, status=0)
+    assert "includes Python 3.11.2" in direct("--zip", tmp_path / "layer.zip", *options, status=0)

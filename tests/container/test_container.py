@@ -1,4 +1,4 @@
-"""The image, the layer on a managed python3.x, and the layer with its own interpreter, each as it will run."""
+"""The image, the layer on a managed python3.x, and the layer with its own interpreter, each as it runs on Lambda."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def start(client: Any, kind: str, emulator: str, request: pytest.FixtureRequest) -> Start:
-    """start(**options): an environment of this kind with app.handler; the options are Environment's."""
+    """Create with start(**options) an environment of this kind with app.handler; the options are Environment's."""
     name, _, version = kind.partition("-")
     task: dict[Any, str] = {engine.TASK: "/var/task"}
     get = request.getfixturevalue
@@ -54,7 +54,7 @@ def start(client: Any, kind: str, emulator: str, request: pytest.FixtureRequest)
 
 @pytest.fixture(scope="module")
 def environment(start: Start) -> Iterator[Environment]:
-    """One environment of this kind, which several tests use one after the other."""
+    """Provide one environment of this kind for several tests in turn."""
     with start() as running:
         RUNNING.append(running)
         yield running
@@ -63,7 +63,7 @@ def environment(start: Start) -> Iterator[Environment]:
 
 @pytest.fixture
 def fresh(start: Start) -> Iterator[Callable[..., Environment]]:
-    """fresh(**options): an environment for this test alone."""
+    """Create with fresh(**options) an environment for this test alone."""
     own: list[Environment] = []
 
     def make(**options: Any) -> Environment:

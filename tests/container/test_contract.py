@@ -1,4 +1,4 @@
-"""The contract tests, whole, on every Python that has a base image: each interpreter shows differences of its own."""
+"""All contract tests on every Python that has a base image: each interpreter has differences of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.container import engine
 
 @pytest.mark.parametrize("version", engine.BASES)
 def test_the_contract_holds_on_every_python(client: Any, tmp_path: Path, version: str) -> None:
-    """`init`, or the processes that a case leaves behind would stay as zombies of pytest, process 1."""
+    """With `init`, since the processes that a case leaves behind would stay zombies if pytest were process 1."""
     image = engine.contract_image(client, version, tmp_path)
     environment = {"CI": os.environ.get("CI", "")}
     container = client.containers.run(image, ["-q", "tests/contract"], environment=environment, init=True, detach=True)

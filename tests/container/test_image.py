@@ -1,4 +1,4 @@
-"""What is true of the container image alone, and of AWS's image without the wrapper."""
+"""The container image alone, and AWS's image without the wrapper."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.container.engine import Environment
 
 
 def test_a_users_dockerfile_is_three_lines(client: Any, samovar_image: Callable[[str], str], tmp_path: Path) -> None:
-    """Those in the Dockerfile's first comment, the image named as a user's would be."""
+    """They are in the Dockerfile's first comment; the image has the name that a user would give it."""
     comment = (engine.ROOT / "Dockerfile").read_text()
     lines = re.findall(r"^#   ((?:FROM|COPY|CMD) .*)$", comment, re.MULTILINE)
     assert [line.split()[0] for line in lines] == ["FROM", "COPY", "CMD"]
@@ -30,7 +30,7 @@ def test_a_users_dockerfile_is_three_lines(client: Any, samovar_image: Callable[
 
 
 def test_in_lambda_the_runtime_is_alone(client: Any, samovar_image: Callable[[str], str]) -> None:
-    """Where the Runtime API is given, process 1 is the runtime and no emulator runs."""
+    """If the Runtime API is given, process 1 is the runtime and no emulator runs."""
     with ScriptedRuntimeApi() as api:
         api.push(invocation({"do": "hello"}))
         container = client.containers.run(
@@ -54,7 +54,7 @@ def test_in_lambda_the_runtime_is_alone(client: Any, samovar_image: Callable[[st
 
 
 def test_the_image_adds_little_to_its_base(client: Any, samovar_image: Callable[[str], str]) -> None:
-    """The emulator is 8 MB of it."""
+    """The emulator is 8 MB of the difference."""
     sizes = [client.images.get(name).attrs["Size"] for name in (samovar_image("3.11"), engine.BASES["3.11"][0])]
     assert 0 < sizes[0] - sizes[1] < 15_000_000
 

@@ -1,4 +1,4 @@
-"""SAMOVAR_LAZY_IMPORTS: lazy imports on Python 3.15, in a container; an older one says so and goes on."""
+"""SAMOVAR_LAZY_IMPORTS: lazy imports on Python 3.15, in a container; an older Python logs that it has none."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_on_315_an_import_that_fails_is_the_invocation_s_error(
 
 
 def _run(task: Path, value: str) -> tuple[list[Any], str, int | None]:
-    """What the runtime here posts for one event, writes to its log, and its exit code when it ends by itself."""
+    """Run the runtime here for one event; return what it posts, its log, and its exit code if it ends by itself."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with ScriptedRuntimeApi(invocation({"use": False})) as api:
         variables = {

@@ -1,4 +1,4 @@
-"""The SAM template with the real SAM CLI, without credentials: it is valid, it builds, and what it built runs."""
+"""The SAM template with the real SAM CLI, without credentials: it is valid, it builds, and the result runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVENT = {"requestContext": {"http": {"method": "GET", "path": "/greeting"}}}
 
 
 def sam(*arguments: str, **variables: str) -> str:
-    """What `sam …` says in deploy/, where it must succeed; the CLI is installed first where it is not."""
+    """Run `sam …` in deploy/, check that it succeeds and return its output. Installs the CLI if it is missing."""
     subprocess.run(["make", "--silent", "sam"], cwd=ROOT, check=True)
     hidden = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
     nowhere = {
@@ -41,7 +41,7 @@ def built(
     prefix: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """What `sam build` makes of the template, with Debian's Python 3.11 for the layer that carries one."""
+    """Run `sam build`, with Debian's Python 3.11 for the layer that includes one; return the result."""
     client.images.get(samovar_image("3.11")).tag("samovar")
     target = tmp_path_factory.mktemp("sam")
     variables = {"PYTHON_VERSION": "3.11", "BASE": "debian12", "PYTHON_PREFIX": str(prefix("3.11"))}

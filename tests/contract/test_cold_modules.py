@@ -6,6 +6,7 @@ import subprocess
 import venv
 from pathlib import Path
 
+from layer import cold
 from tests.contract.harness import OURS, Run, environment, execute
 from tests.contract.table import app
 
@@ -48,3 +49,7 @@ def test_modules_at_the_first_event(tmp_path: Path) -> None:
     env = environment(OURS, "app.handler", "/", "", {})
     bare = subprocess.check_output([python, "-S", "-u", "-c", "import sys; print(*sys.modules)"], env=env, text=True)
     assert set(loaded) - set(bare.split()) == EXPECTED
+
+
+def test_the_one_file_of_bytecode_has_the_modules_of_samovar_on_that_list() -> None:
+    assert {name for name in EXPECTED if name.startswith("samovar")} == set(cold.MODULES)

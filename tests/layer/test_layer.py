@@ -1,4 +1,4 @@
-"""The layer that a managed function uses: what is in it, the same bytes twice, and what makes its build fail."""
+"""The layer for a managed function: its content, the same bytes from a second build, and what makes the build fail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHER = "3.11" if VERSION == "3.13" else "3.13"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make -f layer.zip.mk check` leaves: layer.zip, SBOM, checksums, and a second build in again/."""
+    """Run `make -f layer.zip.mk check`: layer.zip, SBOM, checksums, and a second build in again/."""
     target = tmp_path_factory.mktemp("layer")
     assert "layer.zip: OK" in make(VERSION, target, "check")
     return target
@@ -37,7 +37,7 @@ def opt(folder: Path) -> Path:
 
 
 def test_holds_what_a_layer_needs_and_nothing_for_a_developer(opt: Path) -> None:
-    assert {p.name for p in opt.iterdir()} == {"bootstrap", "samovar-exec", "samovar", "python"}  # python: unpack's own
+    assert {p.name for p in opt.iterdir()} == {"bootstrap", "samovar-exec", "samovar", "python"}  # unpack() adds python
     assert {p.name for p in (opt / "samovar").iterdir()} == {"lib", "licences"}
     assert {p.name for p in (opt / "samovar" / "lib").iterdir()} == {"samovar", "orjson", "urllib3"}
     assert {p.name for p in (opt / "samovar" / "licences").iterdir()} == {"samovar", "orjson", "urllib3"}

@@ -19,7 +19,7 @@ from tests.container.engine import ROOT, pinned
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `python -m build` makes: an sdist, and a wheel of that sdist."""
+    """Run `python -m build`: an sdist, and a wheel from that sdist."""
     target = tmp_path_factory.mktemp("dist")
     command: list[Any] = [sys.executable, "-m", "build", "--no-isolation", "--outdir", target, ROOT]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -29,7 +29,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to install from, instead of the index: the two dependencies, and what builds an sdist."""
+    """Create a folder to install from instead of the index: the two dependencies, and the build backend."""
     folder = build.wheels(build.RUNNING, "x86_64", (2, 34), ROOT / "build" / "wheels")
     backend = ROOT / "build" / "wheels" / "setuptools"
     if not backend.exists():
@@ -55,7 +55,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"])
 def python(request: pytest.FixtureRequest, dist: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a virtual environment into which the wheel, or the sdist, was installed."""
+    """Install the wheel or the sdist in a virtual environment, and return its interpreter."""
     venv = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     (archive,) = dist.glob(request.param)
@@ -64,7 +64,7 @@ def python(request: pytest.FixtureRequest, dist: Path, wheels: Path, tmp_path_fa
 
 
 def pip(python: Path, *arguments: object) -> str:
-    """What this environment's pip says when it acts on that of `python`."""
+    """Run this environment's pip on the environment of `python`; return its output."""
     return output(sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, *arguments)
 
 

@@ -1,4 +1,4 @@
-"""`samovar compile`: bytecode that is still good after a zip."""
+"""`samovar compile`: bytecode that is still valid after a zip."""
 
 import importlib.util
 import os
@@ -17,7 +17,7 @@ from samovar.local.compile import up_to_date
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A deployment folder: a module, a package, and things that are no source."""
+    """Create a deployment folder: a module, a package, and files that are not sources."""
     task = tmp_path / "task"
     (task / "package" / "inner").mkdir(parents=True)
     (task / "app.py").write_text(
@@ -43,7 +43,7 @@ print(app.handler({}, None), *[name for name in compiled if str(name).endswith("
 
 
 def _compiled_at_import(task: Path) -> list[str]:
-    """The files that an interpreter compiles when it imports the handler from a folder in which it may not write."""
+    """Return the files that an interpreter compiles when it imports the handler from a read-only folder."""
     command = [sys.executable, "-B", "-S", "-c", _IMPORT]
     process = subprocess.run(command, cwd=task, capture_output=True, text=True, check=True)
     value, *compiled = process.stdout.split()
@@ -124,7 +124,7 @@ def test_bytecode_survives_a_zip_that_changes_times(folder: Path, tmp_path: Path
 
 
 def test_bytecode_by_time_would_not_survive(folder: Path) -> None:
-    """The premise, held against this interpreter: what pip and compileall make by default is stale then."""
+    """The premise, checked with this interpreter: what pip and compileall write by default is stale after a zip."""
     subprocess.run(
         [sys.executable, "-m", "compileall", "-q", folder], check=True, cwd=folder, stdout=subprocess.DEVNULL
     )
@@ -163,7 +163,7 @@ def test_what_is_no_deployment_folder(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 
 def _another_python() -> str | None:
-    """An interpreter of another version, where there is one that runs."""
+    """Return an interpreter of another version, if there is one that runs."""
     for minor in range(11, 16):
         name = f"python3.{minor}"
         if minor != sys.version_info[1] and shutil.which(name):

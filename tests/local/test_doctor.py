@@ -1,4 +1,4 @@
-"""`samovar doctor`: real imports in fresh interpreters, and what is said of them."""
+"""`samovar doctor`: real imports in fresh interpreters, and its report on them."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from samovar.local import cli, doctor
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    """A function whose import is slow in two known places: a module of its own, one that was installed beside it."""
+    """Create a function whose import is slow in two places: a module of its own, and a package installed beside it."""
     root = tmp_path / "task"
     (root / "vendored").mkdir(parents=True)
     (root / "vendored-1.0.dist-info").mkdir()

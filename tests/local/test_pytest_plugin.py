@@ -1,4 +1,4 @@
-"""The pytest plugin in a user's own project: one line, then a cold environment a test. It costs others nothing."""
+"""The pytest plugin in a user's own project: one line gives each test a cold environment. Others pay nothing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The parser of the emulator's log, on text as RIE 1.170.0 printed it and on text that nobody printed."""
+"""The parser of the emulator's log, on output of RIE 1.170.0 and on random text."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,5 +1,5 @@
-"""The cache's handlers under the real RIE: what is kept, what is refreshed behind the response, what two environments
-share.
+"""The cache's handlers under the real RIE: values that are kept, refreshed after the response, and shared by two
+environments.
 """
 
 import json
@@ -20,7 +20,7 @@ def database(tmp_path):
 
 @pytest.fixture
 def settings(tmp_path):
-    """The configuration that thresholds.py reads: call it with a version to write one."""
+    """Provide the configuration file of thresholds.py: a function that writes the version given."""
     path = tmp_path / "thresholds.json"
 
     def write(version, amount=100):
@@ -50,7 +50,7 @@ def test_ten_events_one_query(environment, database):
         assert [answer["queries"] for answer in answers] == [1] * 10
         assert rie.invoke({"code": "XX"}).json() == {"code": "XX", "name": None, "queries": 1}
         first = rie.log().reports[0].runtime_ms
-    assert first >= 50  # the query itself; the later ones are shown by the demo, a loaded machine may delay them
+    assert first >= 50  # the query itself; a loaded machine may delay the later ones, so only the demo shows them
 
 
 def test_a_failed_invocation_keeps_what_was_learned(environment, database):
@@ -91,8 +91,8 @@ def test_a_stale_value_is_refreshed_when_the_caller_has_its_answer(environment, 
         assert first == {"allowed": False, "version": 1, "fetched": 1}  # during INIT
         settings(2, amount=200)
         answers = [rie.invoke({"amount": 120}).json() for _ in range(2)]
-        # The emulator gives the answer when the runtime asks for the next event, so each refresh was over by then: the
-        # first event's had read version 1 again, the second's reads 2.
+        # The emulator returns the response when the runtime asks for the next event, so each refresh is over by then.
+        # The one after the first event read version 1 again, the one after the second reads 2.
         assert [answer["version"] for answer in answers] == [1, 2]
         assert [answer["fetched"] for answer in answers] == [2, 3]
         assert answers[1]["allowed"] is True
@@ -101,7 +101,7 @@ def test_a_stale_value_is_refreshed_when_the_caller_has_its_answer(environment, 
 def test_a_stale_coroutine_is_refreshed_on_the_environments_event_loop(environment):
     with environment("cached_coroutine.handler", task_root=Path(__file__).parent / "functions") as rie:
         answers = [rie.invoke({}).json() for _ in range(3)]
-    # Loaded for the first event, served stale to the second, refreshed behind it.
+    # Loaded for the first event, served stale to the second, refreshed after that.
     assert answers == [{"value": n, "loads": n, "loops": 1} for n in (1, 1, 2)]
 
 
@@ -119,7 +119,7 @@ def test_a_refresh_that_fails_leaves_the_old_value_and_a_line_in_the_log(environ
     assert "thresholds.thresholds: the refresh of () failed, the old value serves" in lines[0]
     assert "FileNotFoundError" in lines[0]
     requests = [line.split("\t")[2] for line in lines]
-    assert len(set(requests)) == 3  # each has the id of the request behind which it failed
+    assert len(set(requests)) == 3  # each has the id of the request after which it failed
     assert all(len(request) == 36 for request in requests)
 
 

@@ -1,4 +1,4 @@
-"""One environment's life under the real RIE: what is kept, what begins again, and what the caller is told."""
+"""One environment's life under the real RIE: what is kept, what starts again, and what the caller gets."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from samovar.local.rie import RIE
 from tests.conftest import PATH, ROOT
 
 FUNCTIONS = Path(__file__).parent / "functions"
-LIMIT = 6_291_556  # bytes of an answer, Lambda's and the RIE's
+LIMIT = 6_291_556  # bytes of a response, on Lambda and in the RIE
 
 Start = Callable[..., RIE]
 

@@ -1,4 +1,4 @@
-"""samovar.local.rie itself, around the real emulator: what it tells and refuses, and that nothing is left behind."""
+"""samovar.local.rie itself, around the real emulator: its results and errors, and that it leaves nothing behind."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ def test_pid_and_memory_are_the_runtimes() -> None:
             rie.rss()
         assert rie.invoke({}).json()["pid"] == rie.pid
         status = Path(f"/proc/{rie.pid}/status")
-        # The runtime may still be on its way back into the Runtime API, and touch another page.
+        # The runtime may still be on its way back to /next, and touch another page.
         _until(lambda: f"VmRSS:\t{rie.rss() // 1024:8} kB\n" in status.read_text(), "what /proc says")
         child = rie.invoke({"spawn": ["sleep", "600"]}).json()
         assert rie.pids == [rie.pid, child]
@@ -147,7 +147,7 @@ def test_the_function_has_the_environment_that_was_given(tmp_path: Path) -> None
 
 
 def test_a_stopped_runtime_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The emulator is stopped with it, or would have killed it before anything else can."""
+    """The emulator is stopped too, since it would kill the runtime first."""
     monkeypatch.setattr(module, "_STOP_LIMIT", 1)
     with RIE(BOOTSTRAP, env=ENV) as rie:
         pids = [rie._emulator, rie.invoke({}).json()["pid"]]

@@ -34,15 +34,15 @@ _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 # the function.
 _PROBE = """
 import sys
-place, report, name = sys.argv[1:]
-__file__ = f"{place}/samovar/bootstrap.py"
+package_root, report, name = sys.argv[1:]
+__file__ = f"{package_root}/samovar/bootstrap.py"
 sys.argv[:] = [__file__]
-sys.path[0] = place
+sys.path[0] = package_root
 import posix
 from time import perf_counter
 from samovar import handler, logging_hook, syspath
 import samovar.handler.function
-syspath.set_up_sys_path(place)
+syspath.set_up_sys_path(package_root)
 logging_hook.install()
 before = set(sys.modules)
 if posix.environ.get(b"SAMOVAR_LAZY_IMPORTS") == b"all":
@@ -60,7 +60,7 @@ except BaseException as exc:
     module = sys.modules.get(name.rpartition(".")[0].replace("/", "."))
     functions = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"] if module else []
     exc.__cause__ = exc.__cause__ or (exc if kind == type(exc).__name__ else None)
-    own = (place + "/samovar/", "<string>", "<frozen importlib")
+    own = (package_root + "/samovar/", "<string>", "<frozen importlib")
     trace = traceback.TracebackException.from_exception(exc.__cause__) if exc.__cause__ else None
     if trace is not None:
         trace.stack[:] = [frame for frame in trace.stack if not frame.filename.startswith(own)]
@@ -142,7 +142,7 @@ def run(options: argparse.Namespace) -> int:
 
 def examine(handler: str, root: Path, *, lazy: bool = False) -> Examined:
     """Import the handler in a fresh interpreter, with `lazy` under SAMOVAR_LAZY_IMPORTS=all. Raises Failed."""
-    place = Path(__file__).resolve().parents[2]
+    package_root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "LAMBDA_TASK_ROOT": str(root), "_HANDLER": handler}
     for name in ("SAMOVAR_LAZY_IMPORTS", "PYTHONPYCACHEPREFIX"):  # Lambda has neither
         environment.pop(name, None)
@@ -150,7 +150,19 @@ def examine(handler: str, root: Path, *, lazy: bool = False) -> Examined:
         environment["SAMOVAR_LAZY_IMPORTS"] = "all"
     with tempfile.TemporaryDirectory(prefix="samovar-doctor-") as folder:
         result = Path(folder, "report")
-        command = [sys.executable, "-B", "-S", "-u", "-X", "importtime", "-c", _PROBE, str(place), str(result), handler]
+        command = [
+            sys.executable,
+            "-B",
+            "-S",
+            "-u",
+            "-X",
+            "importtime",
+            "-c",
+            _PROBE,
+            str(package_root),
+            str(result),
+            handler,
+        ]
         start = time.perf_counter()
         try:
             process = subprocess.run(

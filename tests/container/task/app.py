@@ -1,4 +1,4 @@
-"""The function that the container tests run: one handler, told by the event what to do."""
+"""The function in the container tests: one handler, and the event says what it does."""
 
 import os
 import sys
@@ -41,7 +41,7 @@ def fail(event):
 
 
 def write(event):
-    """What may be written where."""
+    """Return where files can be written."""
     answers = {}
     for folder in ("/var/task", "/opt", "/tmp", "/home", "/"):
         try:
@@ -54,14 +54,14 @@ def write(event):
 
 
 def eat(event):
-    """More memory than the container has."""
+    """Use more memory than the container has."""
     pages = []
     while True:
         pages.append(bytearray(os.urandom(1 << 20)))
 
 
 def found(event):
-    """Where modules come from: the order of the search path, as it works."""
+    """Return where modules come from, which shows the order of sys.path."""
     names = {}
     for name in event["modules"]:
         names[name] = __import__(name).__file__
@@ -69,7 +69,7 @@ def found(event):
 
 
 def mapped(event):
-    """The shared objects in this process once these modules are there."""
+    """Return the shared objects in this process after importing these modules."""
     for name in event["modules"]:
         __import__(name)
     with open("/proc/self/maps") as maps:
@@ -78,7 +78,7 @@ def mapped(event):
 
 
 def uncompiled(event):
-    """Samovar's modules, by now loaded, whose bytecode was not shipped."""
+    """Return Samovar's loaded modules whose bytecode was not shipped."""
     import importlib.util
 
     ours = [m for name, m in sorted(sys.modules.items()) if name.partition(".")[0] in ("samovar", "orjson", "urllib3")]

@@ -1,4 +1,4 @@
-"""A function that uses nothing of Samovar's: it tells which client runs it."""
+"""A function that uses nothing of Samovar: it returns which client runs it."""
 
 import sys
 

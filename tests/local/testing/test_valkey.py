@@ -1,4 +1,4 @@
-"""The Valkey server of the tests themselves: it is there when `start` says so, and it is the one that was started."""
+"""The Valkey server for tests: once `start` returns it answers, and it is the one that was started."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""A coroutine handler whose cached coroutine is stale at every event: its refresh needs the loop again."""
+"""A coroutine handler whose cached coroutine is stale at every event, so that its refresh needs the event loop."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Fails in INIT until the file that FLAG names exists."""
+"""Fail in INIT until the file that FLAG names exists."""
 
 import os
 

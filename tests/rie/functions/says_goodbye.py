@@ -1,4 +1,4 @@
-"""Writes to the file that GOODBYE names when the environment ends."""
+"""Write to the file that GOODBYE names when the environment ends."""
 
 import os
 

