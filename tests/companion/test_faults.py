@@ -930,18 +930,18 @@ def test_a_worker_in_a_call_is_not_started_from_elsewhere(
 
 
 def test_when_one_worker_cannot_start_none_is_left(monkeypatch: pytest.MonkeyPatch, program: Any) -> None:
-    started: list[Process] = []
+    started: list[int] = []
 
     class Recorded(Process):
-        def __init__(self, *args: Any) -> None:
+        def start(self) -> None:
             if len(started) == 2:
                 raise ProcessFailed("NotStarted", "the third cannot be started")
-            super().__init__(*args)
-            started.append(self)
+            super().start()
+            started.append(self.pid)
 
     monkeypatch.setattr(supervisor, "Process", Recorded)
     assert failure(lambda: Companion(program(PID), workers=3)).error_type == "Companion.NotStarted"
-    assert [alive(process.pid) for process in started] == [False, False]
+    assert [alive(pid) for pid in started] == [False, False]
 
 
 def _until_gone(pid: int) -> None:

@@ -5,12 +5,11 @@ write before it has read, fill standard error, stop, die, or leave its output to
 no `subprocess`, which is slow to import. Does not know what a line means, except that an answer begins with a brace
 (that is for `protocol`), nor where standard error goes (to a function that it is given).
 
-A child is in one of four states, and only moves forward:
+A child is in one of three states:
 
     _LIVE     it may answer
     _MUTE     it has closed its standard output: no answer can come
     _EXITED   the kernel says that it has ended; its output may not have been read yet
-    _REAPED   it has been waited for, and its process id is free for another process
 """
 
 import fcntl
@@ -25,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-_LIVE, _MUTE, _EXITED, _REAPED = range(4)
+_LIVE, _MUTE, _EXITED = range(3)
 
 _PAGE = 4096  # bytes of the smallest pipe: with one byte in it, it is full
 _PIPE = 1 << 20  # bytes; the most an unprivileged process may ask for (/proc/sys/fs/pipe-max-size)
@@ -77,7 +76,7 @@ class Process:
     """A child, leader of its own process group. Only one thread may use it at a time, except for `signal`.
 
     The handler of a signal may raise between any two instructions. What is acquired is therefore put into a list by the
-    instruction that acquires it, and `end`, called again, does what is left to do.
+    instruction that acquires it, stays there until it is released, and `end`, called again, does what is left to do.
     """
 
     def __init__(self, program: Program, log: "Callable[[bytes], object]", largest: int = sys.maxsize) -> None:
@@ -101,7 +100,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The child's process id, once it has been started."""
+        """The process id of a child that has been started and not ended."""
         return self._pids[0]
 
     # --- start
@@ -371,23 +370,22 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Send a signal to the child and to all that it has started and that is still in its process group."""
-        if self._state != _REAPED:
-            for pid in self._pids:
-                try:
-                    posix.killpg(pid, number)
-                except (ProcessLookupError, PermissionError):
-                    pass
+        for pid in self._pids:
+            try:
+                posix.killpg(pid, number)
+            except (ProcessLookupError, PermissionError):
+                pass
 
     def end(self, grace: float = 0.0) -> None:
         """End the child and what it has started, by SIGKILL after grace seconds. Read its log, and close the pipes."""
-        if self._pids and self._state != _REAPED:
+        if self._pids:
             self._wait(grace)
             self.signal(_SIGKILL)
             try:
                 self._exit_code = posix.waitstatus_to_exitcode(posix.waitpid(self.pid, 0)[1])
             except ChildProcessError:
                 pass  # this process ignores SIGCHLD, or something else in it has waited for the child
-            self._state = _REAPED
+            self._pids.clear()  # another process may have its id from now on
             self._read_logs(_LOGS_AT_END)
             if self._log_line:
                 self._log(self._log_line + b"\n")
