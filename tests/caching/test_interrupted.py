@@ -158,6 +158,32 @@ def test_at_every_bytecode_of_a_set_and_an_eviction(clocks):
     assert at > 300
 
 
+def test_at_every_bytecode_what_is_held_gets_its_end_again(clocks):
+    """Or it would stay after its ttl until room is needed."""
+    at = 0
+    while True:
+        at += 1
+        cache = clocks.cache(9)
+        for ttl in (1, 2, 3, 60):
+            cache.set(ttl, ttl, ttl=ttl)
+        clocks.run(2.5)
+
+        def change(cache=cache):
+            cache.get("nothing")  # takes out what has ended
+            cache.touch(60, ttl=30)
+            cache.set(3, 3, ttl=20)
+
+        came = interrupted(change, at)
+        for _ in range(60):
+            cache.set("other", 1, ttl=60)
+        assert {entry.stamp for entry in cache._entries.values()} <= {stamp for _, stamp, _ in cache._ends}, at
+        clocks.run(100)
+        assert cache.stats().size == 0, at
+        if not came:
+            break
+    assert at > 300
+
+
 def test_a_signal_handler_that_loads_while_a_load_is_being_noted():
     """The lock of the graph of waits is re-entrant: a handler or a destructor may come in the middle."""
     cache = TTLCache(ttl=10)

@@ -274,4 +274,5 @@ def _task() -> int:
     """Return which task this is; 0 for none. Not the task itself, which a flight would keep from being collected."""
     asyncio = sys.modules.get("asyncio")
     running = getattr(asyncio, "_get_running_loop", None)  # asyncio may be half imported, by another thread
-    return id(asyncio.current_task()) if asyncio is not None and running is not None and running() is not None else 0
+    loop = None if running is None else running()
+    return 0 if asyncio is None or loop is None else id(asyncio.current_task(loop))

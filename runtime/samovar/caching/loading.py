@@ -172,20 +172,20 @@ def _note(cache: "TTLCache", flight: Flight, error: Exception) -> None:
     retry = flight.terms.retry
     if not retry or isinstance(error, LoadCycle):
         return
+    try:
+        failure = Failure(error)
+    except Exception:  # a class that cannot be copied
+        failure = None
     with lock:
         if find(cache._flights, flight.key) is not flight:
             return
         old, now = find(cache._entries, flight.key), cache._read_both()
         if old is not None and type(old.value) is not Failure and now < old.dies:
             old.retry = now + retry
-            return
-        try:
-            failure = Failure(error)
-        except Exception:  # a class that cannot be copied
-            return
-        flight.since = now
-        # Past its ttl from the first, and by more than the clocks may jitter: only _look gives it.
-        cache._put(flight.key, failure, -1.0, 1.0 + retry, flight)
+        elif failure is not None:
+            flight.since = now
+            # Past its ttl from the first, and by more than the clocks may jitter: only _look gives it.
+            cache._put(flight.key, failure, -1.0, 1.0 + retry, flight)
 
 
 # Refreshing a stale value, after the response.

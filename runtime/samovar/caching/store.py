@@ -268,8 +268,12 @@ class TTLCache(Clock):
         """Give an entry its end, counted from `since`."""
         ends = self._ends
         if len(ends) > 3 * len(self._entries) + 16:  # mostly void: a pass is paid for by as many stores
-            stamps = {each.stamp for each in self._entries.values()}
-            ends[:] = sorted([end for end in ends if end[1] in stamps])
+            held = self._entries.values()
+            stamps = {each.stamp for each in held}
+            valid = [end for end in ends if end[1] in stamps]
+            if len(valid) < len(held):  # some have no end, or lost it when a change was broken off
+                valid = [(each.dies, each.stamp, each.key) for each in held if each.dies < FOREVER]
+            ends[:] = sorted(valid)
         entry.expires = since + entry.ttl
         entry.dies = entry.expires + entry.stale
         self._stamp = entry.stamp = self._stamp + 1
