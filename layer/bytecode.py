@@ -32,6 +32,6 @@ for source in sorted(Path(tree).rglob("*.py")):
         )
     except PyCompileError as error:
         sys.exit(f"layer: {name} does not compile with Python {sys.version.split()[0]}: {error}")
-cold = Path(__file__).resolve().parent.parent / "runtime" / "samovar" / "local" / "cold.py"
+cold = Path(__file__).resolve().parent / "cold.py"
 runpy.run_path(str(cold))["build"](Path(tree, "samovar", "lib"))
 print("{}.{}".format(*sys.version_info))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from samovar.local import cold
+from layer import cold
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,8 +46,9 @@ def test_the_cold_path_in_one_file_is_used_where_it_fits(tmp_path: Path, made_by
     one_file = cold.build(package.parent)
     if made_by == "another":
         one_file.write_bytes(b"\0\0\r\n" + one_file.read_bytes()[4:])
-    for source in package.glob("*.py"):  # what is in the file is not read from the sources
-        if made_by == "this Python" and source.stem in cold.MODULES:
+    for source in package.rglob("*.py"):  # what is in the file is not read from the sources
+        name = ".".join(source.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
+        if made_by == "this Python" and name in cold.MODULES:
             source.write_text("raise ImportError\n")
     (tmp_path / "app.py").write_text("def handler(event, context): ...\n")
     own = {"_HANDLER": "app.handler", "LAMBDA_TASK_ROOT": str(tmp_path), "AWS_LAMBDA_RUNTIME_API": "[::1]:1"}

@@ -12,27 +12,37 @@ from pathlib import Path
 
 import pytest
 
-from samovar import context, fault, hooks, loop
+from samovar import context, hooks
+from samovar.environment import environment
+from samovar.errors import Fault
 from samovar.local.testing.scripted_api import NEXT, ScriptedRuntimeApi
 from samovar.local.testing.scripted_api import invocation as event
-from tests.contract.harness import OURS, command, environment
+from samovar.report import Report
+from tests import invocations
+from tests.contract.harness import OURS, command
+from tests.contract.harness import environment as variables
 from tests.contract.table import app
 
 
 @pytest.fixture(autouse=True)
 def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(loop, "running", True)
+    monkeypatch.setattr(environment, "running", True)
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
     hooks.forget()
-    context._current = None
+    invocations.forget()
 
 
 def invocation(milliseconds: int) -> context.LambdaContext:
     """Begins an invocation that ends so far from an arbitrary now."""
-    begun = context.factory()({"lambda-runtime-deadline-ms": str(1_000_000 + milliseconds)}, "request-1")
-    return begun
+    return invocations.begin(deadline_ms=str(1_000_000 + milliseconds))
+
+
+def after_response() -> None:
+    """As the loop does it."""
+    for work in environment.after_response:
+        work()
 
 
 @pytest.fixture
@@ -48,7 +58,7 @@ def test_deferred_work_runs_in_order_and_may_defer_more() -> None:
     hooks.defer(lambda *, x: hooks.defer(done.append, x), x=3)
     hooks.defer(done.append, 2)
     assert done == []
-    hooks.after_response()
+    after_response()
     assert done == [1, 2, 3]
 
 
@@ -59,7 +69,7 @@ def test_a_coroutine_function_is_run_to_its_end() -> None:
         done.append(value)
 
     hooks.defer(refresh, 1)
-    hooks.after_response()
+    after_response()
     assert done == [1]
 
 
@@ -76,19 +86,15 @@ def test_a_failure_is_logged_with_the_request_id_and_stops_nothing(
 
     hooks.defer(broken)
     hooks.defer(done.append, 1)
-    hooks.each_invocation(broken)
-    hooks.each_invocation(lambda: done.append(2))
-    hooks.after_response()
-    assert done == [1, 2]
-    first, second = capsys.readouterr().out.rstrip("\n").split("\n")
-    assert "request-1" in first
-    assert "request-1" in second
+    after_response()
+    assert done == [1]
+    (line,) = capsys.readouterr().out.rstrip("\n").split("\n")
+    assert "request-1" in line
     if form == "Text":
-        first, second = (line.replace(" (RequestId: request-1)", "") for line in (first, second))
-    assert "broken failed: no database" in first
-    assert "test_hooks.py" in first
-    assert "hooks.py" not in first.replace("test_hooks.py", "")
-    assert "failed after the response: no database" in second
+        line = line.replace(" (RequestId: request-1)", "")
+    assert "broken failed: no database" in line
+    assert "test_hooks.py" in line
+    assert "hooks.py" not in line.replace("test_hooks.py", "")
 
 
 def test_what_the_time_does_not_reach_waits_for_the_next_response(
@@ -103,32 +109,31 @@ def test_what_the_time_does_not_reach_waits_for_the_next_response(
 
     hooks.defer(slow)
     hooks.defer(lambda: done.append(hooks.remaining()))
-    hooks.after_response()
+    after_response()
     assert done == [2.0]
     assert "The time is up: deferred calls that wait for the next response: 1 (" in capsys.readouterr().out
     now[0] += 60
-    context._current = None
-    context.factory()({"lambda-runtime-deadline-ms": str(int(now[0] * 1000) + 500)}, "request-2")
-    hooks.after_response()
+    invocations.begin("request-2", deadline_ms=str(int(now[0] * 1000) + 500))
+    after_response()
     assert done == [2.0, 0.5]
 
 
-@pytest.mark.parametrize("headers", [{}, {"lambda-runtime-deadline-ms": ""}, {"lambda-runtime-deadline-ms": "0"}])
-def test_no_deadline_is_no_end(headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("deadline", [None, "", "0"])
+def test_no_deadline_is_no_end(deadline: str | None) -> None:
     done: list[int] = []
-    context.factory()(headers, "request-1")
+    invocations.begin(deadline_ms=deadline)
     assert hooks.remaining() == float("inf")
     hooks.defer(done.append, 1)
-    hooks.after_response()
+    after_response()
     assert done == [1]
 
 
 def test_a_deadline_far_away_is_one(now: list[float]) -> None:
-    context.factory()({"lambda-runtime-deadline-ms": "3228130696703"}, "request-1")
+    invocations.begin(deadline_ms="3228130696703")
     assert hooks.remaining() == 3228130696.703 - 1000
     done: list[int] = []
     hooks.defer(done.append, 1)
-    hooks.after_response()
+    after_response()
     assert done == [1]
 
 
@@ -143,14 +148,14 @@ def test_many_deferred_calls_from_many_threads_are_all_run() -> None:
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        hooks.after_response()
-    hooks.after_response()
+        after_response()
+    after_response()
     for n in range(5):
         assert [number for thread, number in done if thread == n] == list(range(20_000))
 
 
 def test_outside_the_runtime_deferred_work_is_its_threads_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "running", False)
+    monkeypatch.setattr(environment, "running", False)
     failed: list[BaseException] = []
 
     def defer_many() -> None:
@@ -176,14 +181,14 @@ def test_no_invocation_has_no_end() -> None:
 
 
 def test_outside_the_runtime_deferred_work_runs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "running", False)
+    monkeypatch.setattr(environment, "running", False)
     done: list[int] = []
     hooks.defer(done.append, 1)
     assert done == [1]
 
 
 def test_outside_the_runtime_a_coroutine_is_a_task_of_the_callers_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "running", False)
+    monkeypatch.setattr(environment, "running", False)
     done: list[object] = []
 
     async def deferred() -> None:
@@ -215,13 +220,14 @@ def test_what_is_dropped_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 def test_sigterm_during_deferred_work_names_what_is_not_finished() -> None:
     program = """
 import os, signal
-from samovar import hooks, loop
-loop.running = True
+from samovar import hooks
+from samovar.environment import environment
+environment.running = True
 def refresh():
     os.kill(os.getpid(), signal.SIGTERM)
 hooks.defer(refresh)
 hooks.defer(print, "never")
-hooks.after_response()
+hooks.run_deferred()
 """
     done = subprocess.run([sys.executable, "-u", "-c", program], capture_output=True, text=True, env=os.environ)
     assert done.returncode == -signal.SIGTERM
@@ -232,7 +238,7 @@ hooks.after_response()
 
 def test_deferred_work_that_ended_is_not_named(capsys: pytest.CaptureFixture[str]) -> None:
     hooks.defer(int, "no number")
-    hooks.after_response()
+    after_response()
     assert "int failed" in capsys.readouterr().out
     assert hooks.dropped() == 0
     assert capsys.readouterr().out == ""
@@ -247,7 +253,7 @@ def test_a_cancelled_coroutine_is_a_failure_like_others(capsys: pytest.CaptureFi
     hooks.run_warm()
     hooks.defer(cancelled)
     hooks.defer(done.append, 1)
-    hooks.after_response()
+    after_response()
     assert done == [1]
     said = capsys.readouterr().out
     assert said.count("CancelledError: Warming") == said.count("CancelledError: Deferred") == 1
@@ -256,7 +262,7 @@ def test_a_cancelled_coroutine_is_a_failure_like_others(capsys: pytest.CaptureFi
 def test_what_is_to_end_the_process_does(capsys: pytest.CaptureFixture[str]) -> None:
     hooks.defer(sys.exit, 3)
     with pytest.raises(SystemExit):
-        hooks.after_response()
+        after_response()
     assert hooks.dropped() == 0
     assert "deferred exit is not finished" in capsys.readouterr().out
 
@@ -267,7 +273,7 @@ def test_a_result_with_any_attribute_is_no_coroutine(capsys: pytest.CaptureFixtu
             return self
 
     hooks.defer(Proxy)
-    hooks.after_response()
+    after_response()
     assert capsys.readouterr().out == ""
 
 
@@ -280,7 +286,7 @@ def test_shutdown_hooks_run_once_last_first_and_survive_each_other(capsys: pytes
         raise ValueError("already gone")
 
     hooks.on_shutdown(lambda: done.append(2))
-    assert hooks.wants_shutdown()
+    assert environment.shutdown_hooks
     hooks.shut_down()
     hooks.shut_down()
     assert done == [2, 1]
@@ -322,8 +328,9 @@ def test_warm_wants_a_function() -> None:
 def test_sigterm_runs_the_hooks_and_still_ends_the_process_by_the_signal() -> None:
     program = """
 import os, signal
-from samovar import hooks, loop
-loop.running = True
+from samovar import hooks
+from samovar.environment import environment
+environment.running = True
 hooks.on_shutdown(lambda: print("closed", flush=True))
 hooks.defer(print, "never")
 os.kill(os.getpid(), signal.SIGTERM)
@@ -338,7 +345,10 @@ print("not reached")
 
 
 def ended(program: str) -> subprocess.CompletedProcess[str]:
-    prelude = "import os, signal, sys\nfrom samovar import hooks, loop\nloop.running = True\n"
+    prelude = (
+        "import os, signal, sys\nfrom samovar import hooks\nfrom samovar.environment import environment\n"
+        "environment.running = True\n"
+    )
     return subprocess.run([sys.executable, "-c", prelude + program], capture_output=True, text=True, check=False)
 
 
@@ -374,11 +384,14 @@ print("not reached")
 
 def test_a_child_forked_by_a_shutdown_hook_still_ends_by_sigterm() -> None:
     done = ended("""
-import time
-os.register_at_fork(after_in_child=hooks.forget)
 def forks():
+    ready, tell = os.pipe()
     if not (child := os.fork()):
-        signal.pause()
+        os.write(tell, b"1")
+        os.close(tell)
+        while True:
+            signal.sigtimedwait([], 0.01)
+    os.read(ready, 1)
     os.kill(child, signal.SIGTERM)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 hooks.on_shutdown(forks)
@@ -393,7 +406,7 @@ def environment_to_its_end(tmp_path: Path, source: str, *, sigterm: bool) -> sub
         (tmp_path / name).write_text(text)
     idle = threading.Event()
     with ScriptedRuntimeApi(event(b"1"), on_idle=idle.set) as api:
-        env = environment(OURS, "app.handler", str(tmp_path), api.address, {})
+        env = variables(OURS, "app.handler", str(tmp_path), api.address, {})
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with subprocess.Popen(command(OURS, "app.handler"), env=env, text=True, **pipes) as process:
             if sigterm:
@@ -479,7 +492,7 @@ def test_a_users_own_sigterm_handler_stays() -> None:
 
 
 def test_a_fault_is_reported_as_it_says() -> None:
-    report = fault.Report(fault.Fault("Companion.Error", "message", ["line"]), "id")
+    report = Report(Fault("Companion.Error", "message", ["line"]), "id")
     assert report.error == {
         "errorMessage": "message",
         "errorType": "Companion.Error",
@@ -501,7 +514,7 @@ def test_hooks_may_be_registered_in_any_thread() -> None:
     thread = threading.Thread(target=register)
     thread.start()
     thread.join()
-    hooks.after_response()
+    after_response()
     hooks.shut_down()
     assert done == [2, 1]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -7,6 +7,7 @@ import pytest
 
 from samovar.local.testing.scripted_api import ScriptedRuntimeApi
 from samovar.runtime_api import ApiError, RuntimeClient
+from tests.invocations import invocation
 
 EVENT_NEXT = b"GET /2020-01-01/extension/event/next "
 
@@ -34,5 +35,5 @@ def test_a_disowned_client_makes_no_call() -> None:
         with pytest.raises(ApiError, match="a process that the function forked"):
             client.next()
         with pytest.raises(ApiError, match="a process that the function forked"):
-            client.respond("id", b"{}", "application/json", None)
+            client.respond(invocation(), b"{}")
         assert [request.call.rpartition("/")[2] for request in api.requests] == ["error"]

@@ -1,5 +1,6 @@
 """The parser with its bytes split everywhere, and the connection against a server that misbehaves byte by byte."""
 
+import os
 import signal
 import socket
 import struct
@@ -24,6 +25,8 @@ CHUNKED = b"4\r\nWiki\r\n5;name=value\r\npedia\r\n0\r\nTrailer: x\r\n\r\n"
         ("localhost", ("localhost", 80)),
         ("[::1]:9001", ("::1", 9001)),
         ("[::1]", ("::1", 80)),
+        ("host:1", ("host", 1)),
+        ("host:65535", ("host", 65535)),
     ],
 )
 def test_address(address: str, expected: tuple[str, int]) -> None:
@@ -73,8 +76,8 @@ def test_whether_a_connection_is_kept(version: str, connection: str | None, clos
             once(peer)
 
     with server(play, once) if closes else server(play) as client:
-        assert bytes(client.request("GET", "/1", {}, None)[2]) == b"ok"
-        assert bytes(client.request("POST", "/2", {}, b"result")[2]) == b"hello world"
+        assert bytes(client.request("GET", "/1", "", None)[2]) == b"ok"
+        assert bytes(client.request("POST", "/2", "", b"result")[2]) == b"hello world"
 
 
 def test_head_names_in_any_case_and_values_trimmed() -> None:
@@ -226,7 +229,7 @@ def test_answer_cut_anywhere(cut: int) -> None:
         peer.sendall(ANSWER[cut:])
 
     with server(play) as client:
-        status, headers, body = client.request("GET", "/", {}, None)
+        status, headers, body = client.request("GET", "/", "", None)
     assert (status, headers["x-a"], bytes(body)) == (200, "1", b"hello world")
 
 
@@ -258,7 +261,7 @@ def test_bodies_of_any_size_both_ways(size: int, chunked: bool) -> None:
 
     with server(play) as client:
         for _ in range(2):
-            status, _, body = client.request("POST", "/x", {"A": "b"}, content)
+            status, _, body = client.request("POST", "/x", "A: b\r\n", content)
             assert status == 200
             assert bytes(body) == content
     assert seen == [content, content]
@@ -267,7 +270,7 @@ def test_bodies_of_any_size_both_ways(size: int, chunked: bool) -> None:
 def test_head_longer_than_the_buffer() -> None:
     value = b"v" * 100_000
     with server(answers(b"HTTP/1.1 200 OK\r\nX: " + value + b"\r\nContent-Length: 2\r\n\r\nok")) as client:
-        _, headers, body = client.request("GET", "/", {}, None)
+        _, headers, body = client.request("GET", "/", "", None)
         assert (len(headers["x"]), bytes(body)) == (100_000, b"ok")
 
 
@@ -278,7 +281,7 @@ def test_no_length_ends_with_the_connection_and_a_new_one_is_opened() -> None:
 
     with server(play, play) as client:
         for _ in range(2):
-            assert bytes(client.request("GET", "/", {}, None)[2]) == b"all of it"
+            assert bytes(client.request("GET", "/", "", None)[2]) == b"all of it"
 
 
 def once(peer: socket.socket) -> None:
@@ -288,10 +291,10 @@ def once(peer: socket.socket) -> None:
 
 def test_a_connection_closed_between_requests_is_opened_again() -> None:
     with server(once, once, once) as client:
-        assert client.request("GET", "/1", {}, None)[0] == 200
-        assert client.request("GET", "/2", {}, None)[0] == 200
+        assert client.request("GET", "/1", "", None)[0] == 200
+        assert client.request("GET", "/2", "", None)[0] == 200
         wait_for_close(client)
-        assert client.request("POST", "/3", {}, b"body")[0] == 200
+        assert client.request("POST", "/3", "", b"body")[0] == 200
 
 
 def reset(peer: socket.socket) -> None:
@@ -312,9 +315,9 @@ def test_a_reset_does_not_tell_whether_a_post_was_taken(read: bool) -> None:
             peer.recv(1, socket.MSG_PEEK)
 
     with server(play) as client:
-        client.request("GET", "/1", {}, None)
+        client.request("GET", "/1", "", None)
         with pytest.raises(WireError, match="reset by peer; it is not known whether it was taken"):
-            client.request("POST", "/2", {}, b"result")
+            client.request("POST", "/2", "", b"result")
     assert taken == ([b"result"] if read else [])
 
 
@@ -327,27 +330,28 @@ def test_a_post_goes_over_a_new_connection_where_the_server_has_closed_and_reads
         dropped.append(peer.recv(1))
 
     with server(half_close, once) as client:
-        client.request("GET", "/1", {}, None)
+        client.request("GET", "/1", "", None)
         wait_for_close(client)
-        assert client.request("POST", "/2", {}, b"result")[0] == 200
+        assert client.request("POST", "/2", "", b"result")[0] == 200
     assert dropped == [b""]
 
 
-def test_what_nobody_asked_for_is_not_the_answer_to_a_post() -> None:
+def test_the_word_in_which_a_server_closes_is_not_the_answer_to_a_post() -> None:
     read = threading.Event()
 
     def play(peer: socket.socket) -> None:
         once(peer)
         read.wait()
         peer.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        peer.shutdown(socket.SHUT_WR)
         assert_no_more(peer)
 
     with server(play, once) as client:
-        client.request("GET", "/1", {}, None)
+        client.request("GET", "/1", "", None)
         read.set()
         assert client._sock is not None
-        client._sock.recv(1, socket.MSG_PEEK)
-        assert client.request("POST", "/2", {}, b"result")[0] == 200
+        client._sock.recv(1000, socket.MSG_PEEK | socket.MSG_WAITALL)  # up to its end
+        assert client.request("POST", "/2", "", b"result")[0] == 200
 
 
 def test_a_post_that_was_sent_in_part_is_repeated_as_nobody_can_have_taken_it() -> None:
@@ -363,8 +367,8 @@ def test_a_post_that_was_sent_in_part_is_repeated_as_nobody_can_have_taken_it() 
         peer.sendall(ANSWER)
 
     with server(close_on_arrival, take) as client:
-        client.request("GET", "/1", {}, None)
-        assert client.request("POST", "/2", {}, body)[0] == 200
+        client.request("GET", "/1", "", None)
+        assert client.request("POST", "/2", "", body)[0] == 200
     assert taken == [len(body)]
 
 
@@ -374,9 +378,9 @@ def test_a_refusal_that_does_not_wait_for_the_end_of_a_post_is_read() -> None:
         peer.sendall(b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 2\r\n\r\nno")
 
     with server(refuse, once) as client:
-        status, _, body = client.request("POST", "/1", {}, b"x" * (32 << 20))
+        status, _, body = client.request("POST", "/1", "", b"x" * (32 << 20))
         assert (status, bytes(body)) == (413, b"no")
-        assert client.request("POST", "/2", {}, b"result")[0] == 200
+        assert client.request("POST", "/2", "", b"result")[0] == 200
 
 
 def test_a_signal_handler_that_raises_leaves_no_answer_to_the_next_request() -> None:
@@ -395,8 +399,8 @@ def test_a_signal_handler_that_raises_leaves_no_answer_to_the_next_request() -> 
     try:
         with server(late, once) as client:
             with pytest.raises(Alarm):
-                client.request("POST", "/1", {}, b"result")
-            assert bytes(client.request("POST", "/2", {}, b"result")[2]) == b"hello world"
+                client.request("POST", "/1", "", b"result")
+            assert bytes(client.request("POST", "/2", "", b"result")[2]) == b"hello world"
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -411,9 +415,9 @@ def test_a_get_is_asked_again_only_once() -> None:
         read_request(peer)
 
     with server(once, hang_up) as client:
-        client.request("GET", "/1", {}, None)
+        client.request("GET", "/1", "", None)
         with pytest.raises(WireError, match="closed without an answer"):
-            client.request("GET", "/2", {}, None)
+            client.request("GET", "/2", "", None)
 
 
 def test_a_post_that_may_have_been_taken_is_not_repeated() -> None:
@@ -425,9 +429,9 @@ def test_a_post_that_may_have_been_taken_is_not_repeated() -> None:
         requests.append(read_request(peer))
 
     with server(take_and_hang_up) as client:
-        client.request("GET", "/1", {}, None)
+        client.request("GET", "/1", "", None)
         with pytest.raises(WireError, match="closed without an answer; it is not known whether it was taken"):
-            client.request("POST", "/2", {}, b"result")
+            client.request("POST", "/2", "", b"result")
     assert [request.split(b" ")[1] for request in requests] == [b"/1", b"/2"]
 
 
@@ -448,60 +452,82 @@ def test_what_is_wrong_is_named(sent: bytes, says: str) -> None:
         peer.sendall(sent)
 
     with server(play) as client, pytest.raises(WireError, match=says):
-        client.request("GET", "/", {}, None)
+        client.request("GET", "/", "", None)
 
 
-@pytest.mark.parametrize(
-    ("sent", "status", "body", "kept"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nlonger", 200, b"lo", False),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\r\n", 200, b"", False),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\nmore", 200, b"a", False),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER, 200, b"hello world", True),
-        (b"HTTP/1.1 103 Early Hints\r\nX-A: 2\r\n\r\nHTTP/1.1 100 C\n\n" + ANSWER, 200, b"hello world", True),
-        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 101, b"", False),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True),
-        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204, b"", True),
-        (b"HTTP/1.1 304 Not Modified\r\nX: y\r\n\r\n", 304, b"", True),
-        (b"HTTP/1.1  200  OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok", True),
-        (b"HTTP/1.1 200 OK\nContent-Length: 6\n\na\r\n\r\nb", 200, b"a\r\n\r\nb", True),
-        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\r\nok", 200, b"ok", True),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\n\nok", 200, b"ok", True),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", 200, b"ok", True),
-    ],
-)
-@pytest.mark.parametrize("pieces", [1, 1000])
-def test_answers_that_are_unusual(sent: bytes, status: int, body: bytes, kept: bool, pieces: int) -> None:
-    """The server goes on as nothing had been: the next request is answered on the same connection, if that is kept."""
+def exchanges(sent: bytes, piece: int, *, kept: bool) -> tuple[int, bytes]:
+    """What a POST gets whose answer are these bytes, so many at a time. The next request is answered on the same
+    connection, if that is kept, and else on another.
+    """
 
     def play(peer: socket.socket) -> None:
-        read_request(peer)
-        answer = sent
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while answer:
-            piece, answer = answer[: max(len(sent) // pieces, 1)], answer[max(len(sent) // pieces, 1) :]
-            peer.sendall(piece)
+        read_request(peer)
+        for at in range(0, len(sent), piece):
+            peer.sendall(sent[at : at + piece])
         if kept:
             once(peer)
         else:
             assert_no_more(peer)
 
     with server(play) if kept else server(play, once) as client:
-        seen = client.request("POST", "/1", {}, b"result")
-        assert (seen[0], bytes(seen[2])) == (status, body)
-        assert bytes(client.request("POST", "/2", {}, b"result")[2]) == b"hello world"
+        status, _, body = client.request("POST", "/1", "", b"result")
+        seen = status, bytes(body)
+        assert bytes(client.request("POST", "/2", "", b"result")[2]) == b"hello world"
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "body"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER, 200, b"hello world"),
+        (b"HTTP/1.1 103 Early Hints\r\nX-A: 2\r\n\r\nHTTP/1.1 100 C\n\n" + ANSWER, 200, b"hello world"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 304 Not Modified\r\nX: y\r\n\r\n", 304, b""),
+        (b"HTTP/1.1  200  OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
+        (b"HTTP/1.1 200 OK\nContent-Length: 6\n\na\r\n\r\nb", 200, b"a\r\n\r\nb"),
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\r\nok", 200, b"ok"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\n\nok", 200, b"ok"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 1000])
+def test_answers_that_are_unusual(sent: bytes, status: int, body: bytes, piece: int) -> None:
+    assert exchanges(sent, piece, kept=True) == (status, body)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nlonger", 200, b"lo"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\r\n", 200, b""),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\nmore", 200, b"a"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 101, b""),
+    ],
+)
+def test_a_connection_whose_answer_goes_on_beyond_its_end_is_not_kept(sent: bytes, status: int, body: bytes) -> None:
+    assert exchanges(sent, 1000, kept=False) == (status, body)
 
 
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(WireError, match=f"cannot connect to 127.0.0.1:{port}"):
-        Connection(f"127.0.0.1:{port}").request("GET", "/", {}, None)
+        Connection(f"127.0.0.1:{port}").request("GET", "/", "", None)
 
 
 @pytest.mark.parametrize(
     "head",
-    ["HTTP/1.1x200 OK", "HTTP/1.1200 OK", "HTTP/1.1 2a0 OK", "HTTP/1.1 -20 OK", "HTTP/1.1  20", "ICY-/1.1 200 OK"],
+    [
+        "HTTP/1.1x200 OK",
+        "HTTP/1.1200 OK",
+        "HTTP/1.1 2a0 OK",
+        "HTTP/1.1 20a OK",
+        "HTTP/1.1 -20 OK",
+        "HTTP/1.1  20",
+        "ICY-/1.1 200 OK",
+    ],
 )
 def test_a_status_line_is_one_in_every_part(head: str) -> None:
     with pytest.raises(WireError, match="not HTTP"):
@@ -547,9 +573,17 @@ def test_a_request_whose_answer_nobody_reads_is_sent_on_the_kept_connection_or_a
                 peer.sendall(ANSWER)
 
     with server(play) as client:
-        client.send_only("GET", "/0", {"A": "b"})
+        client.send_only("GET", "/0", "A: b\r\n")
     with server(play) as client:
-        client.request("GET", "/1", {}, None)
-        client.send_only("GET", "/2", {})
+        client.request("GET", "/1", "", None)
+        client.send_only("GET", "/2", "")
     assert [request.split(b" ")[1] for request in requests] == [b"/0", b"/1", b"/2"]
     assert b"A: b\r\n" in requests[0]
+
+
+def test_a_connection_whose_descriptor_the_function_has_closed_can_be_closed() -> None:
+    with server(once) as client:
+        client.request("GET", "/", "", None)
+        assert client._sock is not None
+        os.close(client._sock.fileno())
+        client.close()

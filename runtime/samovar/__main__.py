@@ -1,11 +1,10 @@
 """python -m samovar MODULE.FUNCTION: what a container image starts; `bootstrap` comes here too."""
 
 import sys
-from _io import FileIO, TextIOWrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
 
 def main(place: str = "") -> "NoReturn":
@@ -23,45 +22,14 @@ def main(place: str = "") -> "NoReturn":
 
         print(f"samovar {__version__}")
         sys.exit(0)
-    from samovar import loop, syspath
+    from samovar import loop, streams, syspath
 
     syspath.arrange(place)
-    # sys.__stdout__ holds it too, as it does Python's own: nobody else would, once the function has wrapped the file
-    # below and put that on sys.stdout, and a stream that nobody holds closes its file.
-    sys.stdout = sys.__stdout__ = _unbuffered(sys.stdout)  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _unbuffered(sys.stderr)  # type: ignore[misc]
+    # sys.__stdout__ holds it too, as it does Python's own stream. A function may wrap sys.stdout.buffer and assign the
+    # result to sys.stdout; were that the last reference, the old stream would close the file below both.
+    sys.stdout = sys.__stdout__ = streams.unbuffered(sys.stdout)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = streams.unbuffered(sys.stderr)  # type: ignore[misc]
     loop.run(name)
-
-
-class _Whole(FileIO):
-    """A descriptor that takes all of what is written: after a signal, or where a child has made it non-blocking,
-    `python -u` drops the rest without a word.
-    """
-
-    def write(self, data: "Any", /) -> int:
-        done = _write(self, data)
-        if done == len(data):
-            return done
-        from samovar import logs
-
-        view = memoryview(data).cast("B")
-        logs.write_whole(self.fileno(), view[done or 0 :])
-        return len(view)
-
-
-_write = FileIO.write
-
-
-def _unbuffered(stream: "Any") -> "Any":
-    """The stream so that every write reaches the log at once; None where it is closed."""
-    if stream is None:
-        return None
-    stream.flush()
-    raw = _Whole(stream.fileno(), "wb", closefd=False)
-    raw.name = stream.name
-    text: Any = TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, write_through=True)
-    text.mode = "w"
-    return text
 
 
 if __name__ == "__main__":

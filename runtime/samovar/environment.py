@@ -16,8 +16,11 @@ class Environment:
 
     running: whether there are invocations, and so a response after which to work.
     invocation: the one in flight, from /next until the work after its response is done.
+    log_ids: request id and tenant id for log records: those of the invocation in flight, or of the one before, as a
+    thread may go on between two.
     at_init_end, after_response, at_fork, at_shutdown: functions to call, in order. at_fork: in the child.
-    wants_sigterm: whether a shutdown hook is registered. Lambda sends SIGTERM only to environments with an extension.
+    shutdown_hooks: the function's own. Lambda sends SIGTERM only to an environment with an extension, so the loop
+    registers one where there is a hook at the end of INIT.
     """
 
     __slots__ = (
@@ -26,18 +29,29 @@ class Environment:
         "at_init_end",
         "at_shutdown",
         "invocation",
+        "log_ids",
         "running",
-        "wants_sigterm",
+        "shutdown_hooks",
     )
 
     def __init__(self) -> None:
         self.running = False
-        self.wants_sigterm = False
         self.invocation: Invocation | None = None
+        self.log_ids: tuple[str, str | None] = "", None
         self.at_init_end: list[Callable[[], object]] = []
         self.after_response: list[Callable[[], object]] = []
         self.at_fork: list[Callable[[], object]] = []
         self.at_shutdown: list[Callable[[], object]] = []
+        self.shutdown_hooks: list[Callable[[], object]] = []
+
+    def begin(self, invocation: "Invocation") -> None:
+        """Make an invocation the one in flight."""
+        self.invocation = invocation
+        self.log_ids = invocation.id, invocation.tenant_id
+
+    def end(self) -> None:
+        """End the invocation in flight, after the work that waits for its response."""
+        self.invocation = None
 
 
 environment = Environment()

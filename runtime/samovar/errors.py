@@ -1,4 +1,11 @@
-"""`Fault`, the exception that the runtime itself raises. The ground floor; what makes a report of one is report.py."""
+"""`Fault`, the exception that the runtime itself raises, and what counts as the failure of an invocation.
+
+The ground floor; report.py makes a report of either.
+"""
+
+import sys
+
+LARGEST = 6_291_556  # bytes of a response or an error; the Runtime API answers 413 to more
 
 
 class Fault(Exception):
@@ -15,3 +22,13 @@ class Fault(Exception):
         self.message = message
         self.trace = trace
         self.fatal = fatal
+
+
+def is_failure(exc: BaseException) -> bool:
+    """Return whether exc is a failure of one invocation: an Exception, or asyncio's CancelledError, which is no
+    Exception to Python. All else ends the process.
+    """
+    if isinstance(exc, Exception):
+        return True
+    asyncio = sys.modules.get("asyncio.exceptions")
+    return asyncio is not None and isinstance(exc, asyncio.CancelledError)

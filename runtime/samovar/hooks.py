@@ -8,11 +8,11 @@ on, at full CPU, until the runtime asks for the next event, and is frozen then.
 """
 
 import posix
-import sys
 from _collections import deque  # type: ignore[import-not-found]
 
 from samovar import logs
 from samovar.environment import environment
+from samovar.errors import is_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _deferred: "deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]" = deque()
 _begun: "list[Callable[..., Any]]" = []  # deferred calls that have not ended
-_shutdown: "list[Callable[[], object]]" = []
 _warm: "list[tuple[Callable[[], Any], bool]]" = []
 _ending = 0  # the process that is running its shutdown hooks: a child that they fork is not
 
@@ -88,7 +87,7 @@ def dropped() -> int:
 
 def forget() -> None:
     """Empties all queues, in a child process that the function forked: what is in them is for the parent to do."""
-    for queue in (_deferred, _begun, _shutdown, _warm):
+    for queue in (_deferred, _begun, environment.shutdown_hooks, _warm):
         queue.clear()
 
 
@@ -101,16 +100,15 @@ def on_shutdown(f: "F") -> "F":
     SIGTERM handler of the function's own stays in its place: the hooks run when it calls `sys.exit`, and else do not.
     Inside a hook `sys.exit` ends only this hook.
     """
-    _shutdown.append(f)
-    environment.wants_sigterm = True
+    environment.shutdown_hooks.append(f)
     _watch_sigterm()
     return f
 
 
 def not_on_shutdown(f: "Callable[[], object]") -> None:
     """Take a shutdown hook back, if it has not been called yet."""
-    if f in _shutdown:
-        _shutdown.remove(f)
+    if f in environment.shutdown_hooks:
+        environment.shutdown_hooks.remove(f)
 
 
 def shut_down() -> None:
@@ -118,8 +116,8 @@ def shut_down() -> None:
     global _ending
     _ending = posix.getpid()
     try:
-        while _shutdown:
-            f = _shutdown.pop()
+        while environment.shutdown_hooks:
+            f = environment.shutdown_hooks.pop()
             try:
                 f()
             except SystemExit:
@@ -179,9 +177,8 @@ def _finish(result: "Any") -> None:
 
 
 def _log_failure(message: str, exc: BaseException) -> None:
-    """Logs an Exception, or the cancellation of what a coroutine waited for; raises what is to end the process."""
-    asyncio = sys.modules.get("asyncio")
-    if not isinstance(exc, Exception) and (asyncio is None or not isinstance(exc, asyncio.CancelledError)):
+    """Log a failure; raise what is to end the process."""
+    if not is_failure(exc):
         raise exc
     logs.write_exception(message, exc)
 

@@ -1,7 +1,7 @@
 """Where log lines go and what they look like, without the `logging` module.
 
 Text or JSON (`AWS_LAMBDA_LOG_FORMAT`), on stdout or framed on the telemetry descriptor (`_LAMBDA_TELEMETRY_LOG_FD`).
-`logging_records` puts the same in front of the user's `logging`. Knows the codec and which invocation is in flight.
+`logging_records` puts the same in front of the user's `logging`. Knows the codec and whose the log is at the moment.
 """
 
 import posix
@@ -28,7 +28,15 @@ class StandardSink:
     """Writes to sys.stdout, whatever that is at the moment."""
 
     def log(self, msg: str, frame_type: "bytes | None" = None) -> None:
-        sys.stdout.write(msg)
+        stream = sys.stdout
+        try:
+            stream.write(msg)
+        except UnicodeEncodeError:  # the log takes UTF-8 whatever encoding the stream has
+            if not hasattr(stream, "buffer"):
+                raise
+            stream.flush()
+            stream.buffer.write(msg.encode("utf-8", "backslashreplace"))
+            stream.buffer.flush()
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
         _log(self, "\r".join(message_lines) + "\n", b"")
@@ -118,8 +126,7 @@ def write(level: str, message: str) -> None:
     """One record in the configured format, with the current request id. level: DEBUG, INFO, WARNING, ERROR or
     CRITICAL.
     """
-    invocation = environment.invocation
-    request_id = invocation.id if invocation else ""
+    request_id, tenant_id = environment.log_ids
     if is_json():
         record = {
             "timestamp": _timestamp(),
@@ -128,8 +135,8 @@ def write(level: str, message: str) -> None:
             "logger": "samovar",
             "requestId": request_id,
         }
-        if invocation and invocation.tenant_id is not None:
-            record["tenantId"] = invocation.tenant_id
+        if tenant_id is not None:
+            record["tenantId"] = tenant_id
         _log(sink(), _json(record) + "\n", JSON_FRAMES[LEVELS[level]])
         return
     now = time_ns() // 1_000_000
@@ -138,36 +145,67 @@ def write(level: str, message: str) -> None:
 
 
 def write_exception(message: str, exc: BaseException) -> None:
-    """One ERROR record: message and request id, then the exception with its stack as one event, the runtime's own
+    """Write one ERROR record: message and request id, then the exception with its stack as one event, the runtime's own
     frames left out.
     """
-    from samovar.report import Report
+    request_id, _ = environment.log_ids
+    details = None
+    try:
+        from samovar.report import Report
 
-    invocation = environment.invocation
-    report = Report(exc, invocation.id if invocation else "").error
-    if invocation and not is_json():  # whose records have it in a member
-        message += f" (RequestId: {invocation.id})"
-    report["errorMessage"] = f"{message}: {report['errorMessage']}"
-    write_error(report)
+        report = Report(exc, request_id)
+        error, details = report.error, report.details
+    except Exception:
+        error = bare(exc, request_id)
+    if request_id and not is_json():  # whose records have it in a member
+        message += f" (RequestId: {request_id})"
+    error["errorMessage"] = f"{message}: {error['errorMessage']}"
+    write_error(error, details)
 
 
-def write_error(error: "dict[str, Any]") -> None:
-    """The record of a failed invocation or INIT, in the official client's form. error: the error JSON's object."""
+def bare(exc: BaseException, request_id: str) -> "dict[str, Any]":
+    """Return the error JSON's object without a stack, where report.py cannot be imported."""
+    try:
+        message = str(exc)
+    except Exception:
+        message = ""
+    return {"errorMessage": message, "errorType": type(exc).__name__, "requestId": request_id, "stackTrace": []}
+
+
+def write_error(error: "dict[str, Any]", details: "dict[str, Any] | None" = None) -> None:
+    """Write the record of a failed invocation or INIT, in the official client's form. error: the error JSON's object.
+
+    details: what the form has no place for, as `report.details` gives it; it comes after the rest.
+    """
     if is_json():
-        lines = [_json({"timestamp": _timestamp(), "level": "ERROR", **error})]
+        lines = [_json({"timestamp": _timestamp(), "level": "ERROR", **error, **(details or {})})]
     else:
-        kind, message = error["errorType"], error["errorMessage"]
-        description = "[ERROR]"
-        if kind:
-            description += f" {kind}:" if message else f" {kind}"
-        if message:
-            description += f" {message}"
-        lines = [description, "Traceback (most recent call last):"]
-        for element in error["stackTrace"]:
-            for line in element.splitlines() if element else [""]:
-                text = line.lstrip(" ")
-                lines.append(_INDENT * (len(line) - len(text)) + text)
+        lines = _text("[ERROR]", {**error, **(details or {})})
     sink().log_error(lines)
+
+
+def _text(title: str, error: "dict[str, Any]") -> "list[str]":
+    kind, message = error["errorType"], error["errorMessage"]
+    if kind:
+        title += f" {kind}:" if message else f" {kind}"
+    if message:
+        title += f" {message}"
+    lines = [title]
+    if error["stackTrace"] or title.startswith("[ERROR]"):
+        lines.append("Traceback (most recent call last):")
+    for element in error["stackTrace"]:
+        for line in element.splitlines() if element else [""]:
+            text = line.lstrip(" ")
+            lines.append(_INDENT * (len(line) - len(text)) + text)
+    for note in error.get("notes", ()):
+        lines += note.splitlines()
+    for number, member in enumerate(error.get("exceptions", ()), 1):
+        lines += _text(f"Exception {number} in the group:", member)
+    if "cause" in error:
+        lines += _text("Caused by:", error["cause"])
+    if "context" in error:
+        lines += _text("Raised while handling:", error["context"])
+    return lines
 
 
 def _timestamp() -> str:

@@ -4,14 +4,14 @@ Knows the Runtime API client, the handler and the environment; knows nothing of 
 companion that a function may use.
 """
 
-import gc
 import posix
 import sys
+from _signal import ITIMER_REAL, getitimer, setitimer  # type: ignore[import-not-found]
 
-from samovar import codec, handler, logging_hook, logs
+from samovar import codec, failure, handler, logging_hook, logs
 from samovar.context import Contexts
 from samovar.environment import environment
-from samovar.errors import Fault
+from samovar.errors import LARGEST, Fault, is_failure
 from samovar.runtime_api import ApiError, NotTaken, RuntimeClient
 
 TYPE_CHECKING = False
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
     from samovar.handler import Handle
     from samovar.invocation import Invocation
-    from samovar.report import Report
     from samovar.response import Response
-
-_spare: "list[int]" = []  # a descriptor to give up when a function has used up all the others
 
 
 def run(handler_name: "str | None" = None) -> "NoReturn":
@@ -63,51 +60,56 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
     """INIT: logging, the handler's import, what it asked to be warmed. A failure is logged, posted to /init/error
     and ends the process.
     """
+    import gc
+
     logs.settle()
     logging_hook.install()
-    # Imports make hardly any garbage: collecting during them only costs. What INIT leaves behind lives as long as the
-    # environment, and freezing it keeps every later collection from walking through it.
-    threshold = gc.get_threshold()
-    gc.set_threshold(0)
+    failure.hold_reserve()
+    gc.freeze()  # what is there already, none of it the function's: no collection needs to walk it
     try:
         if posix.environ.get(b"SAMOVAR_LAZY_IMPORTS"):
             _lazy_imports()
         handle = handler.load(name)
         for work in environment.at_init_end:
             work()
-        if environment.wants_sigterm:
+        if environment.shutdown_hooks:
             client.register_extension()
-    except Exception as exc:
-        from samovar.report import Report
-
-        report = Report(exc, "")
-        logs.write_error(report.error)
-        client.fail_init(report.body(), report.error["errorType"])
+    except BaseException as exc:
+        if not is_failure(exc):
+            raise
+        failure.report(client, None, exc)
         sys.exit(1)
-    if gc.get_threshold()[0] == 0:
-        gc.set_threshold(*threshold)
-    gc.freeze()
+    _stop_alarm()
     return handle
 
 
 def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
     """Serve every invocation from now on."""
-    _spare.append(posix.open("/", posix.O_RDONLY))
-    next_invocation, begin = client.next, Contexts().begin
-    after_response, settle = environment.after_response, codec.settle
+    begin = Contexts().begin
+    modules, nothing = sys.modules, None
     while True:
-        environment.invocation = invocation = next_invocation()
+        invocation = client.next()
+        environment.begin(invocation)
         try:
             begin(invocation)
             response = handle(invocation)
-        except Exception as exc:
+            if "signal" in modules:
+                _stop_alarm()
+        except BaseException as exc:
+            if not is_failure(exc):
+                raise
             _fail(client, invocation, exc)
         else:
             _respond(client, invocation, response)
-            del response
-        for work in after_response:
-            work()
-        settle()
+        # Nothing of an invocation, failed or not, stays in memory while the environment waits for the next.
+        invocation = response = nothing  # type: ignore[assignment]
+        if environment.after_response:
+            for work in environment.after_response:
+                work()
+            if "signal" in modules:
+                _stop_alarm()
+        environment.end()
+        codec.settle()
 
 
 def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes | Response") -> None:
@@ -119,40 +121,31 @@ def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes |
         if exc.status != 413:
             logs.write("ERROR", f"The response of this invocation was not acknowledged: {exc}")
             return
-        from samovar.report import LARGEST
-
         message = f"Response payload size ({len(body)} bytes) exceeded maximum allowed payload size ({LARGEST} bytes)."
         try:
-            _report(client, invocation, Fault("Function.ResponseSizeTooLarge", message))
+            failure.report(client, invocation, Fault("Function.ResponseSizeTooLarge", message))
         except NotTaken:
             pass  # the RIE has told the caller by itself, and answers 403
 
 
-def _fail(client: RuntimeClient, invocation: "Invocation", exc: Exception) -> None:
+def _fail(client: RuntimeClient, invocation: "Invocation", exc: BaseException) -> None:
     """Report the failure of one invocation. The environment lives on, unless the failure says otherwise."""
+    _stop_alarm()
     try:
-        _report(client, invocation, exc)
+        failure.report(client, invocation, exc)
     except NotTaken as refused:
         logs.write("ERROR", f"The error of this invocation was not acknowledged: {refused}")
     if isinstance(exc, Fault) and exc.fatal:
         sys.exit(1)
 
 
-def _report(client: RuntimeClient, invocation: "Invocation", exc: Exception) -> None:
-    """Log and post the failure of one invocation. Raises NotTaken where the Runtime API does not take it."""
-    try:
-        report = _described(exc, invocation.id)
-    except OSError:  # the function has used up the descriptors, and what tells of it is not imported yet
-        posix.close(_spare.pop())
-        report = _described(exc, invocation.id)
-    logs.write_error(report.error)
-    client.fail(invocation, report.body(), report.error["errorType"], report.xray_header())
-
-
-def _described(exc: Exception, request_id: str) -> "Report":
-    from samovar.report import Report
-
-    return Report(exc, request_id)
+def _stop_alarm() -> None:
+    """Cancel an alarm that the function has left behind: it would go off in the next invocation, or while the runtime
+    waits for it. A timer with an interval stays.
+    """
+    delay, interval = getitimer(ITIMER_REAL)
+    if delay and not interval:
+        setitimer(ITIMER_REAL, 0)
 
 
 def _variable(name: bytes, meaning: str) -> str:

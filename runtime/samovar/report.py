@@ -1,39 +1,46 @@
-"""A failure in the forms that the platform reads: error JSON, X-Ray cause, one log record.
+"""An exception in the forms that the platform reads: error JSON, X-Ray cause, one log record.
 
-Imported once there is one. Knows neither the Runtime API client nor the loop.
+Imported once there is an exception. Needs nothing but the interpreter and the codec, as the function may have taken
+everything else away. Knows neither the Runtime API nor the loop.
 """
 
 import posix
+import sys
 
 from samovar import codec
-from samovar.errors import Fault
+from samovar.errors import LARGEST, Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    Frame = tuple[str, int, str, str]  # path, line, function, source
+
 _PACKAGE = __file__.rpartition("/")[0] + "/"
-LARGEST = 6_291_556  # bytes of a body; the Runtime API answers 413 to more
 _SHOWN = 100_000  # characters of a message that is too large
 _XRAY_LIMIT = 1024 * 1024  # bytes; a longer cause is left out, as by the official client
+_REPEATED = 3  # times that one line of a stack is shown in a row
+_TOLD = 50  # exceptions in one record
 
 
 class Report:
-    """One failure: `.error` is the error JSON's object, `.xray` the X-Ray cause's."""
+    """One failure: `.error` is the error JSON's object, `.xray` the X-Ray cause's, `.details` is for the log alone."""
 
     def __init__(self, exc: BaseException, request_id: str) -> None:
-        frames: list[tuple[str, int, str, str | None]] = []
+        frames: list[Frame] = []
+        self.details: dict[str, Any] = {}
         if isinstance(exc, Fault):
             name, message = exc.error_type, exc.message
             trace, xray_name = exc.trace or [], "LambdaValidationError"
+            if exc.__cause__ is not None and _user_frames(exc.__cause__.__traceback__):
+                self.details = details(exc)  # which import of the function failed
         else:
-            import traceback
-
             name = xray_name = type(exc).__name__
             message = text(exc)
             frames = _user_frames(exc.__traceback__)
-            trace = traceback.format_list(frames)
+            trace = _lines(frames)
+            self.details = details(exc)
         self.error: dict[str, Any] = {
             "errorMessage": message,
             "errorType": name,
@@ -48,7 +55,7 @@ class Report:
         }
 
     def body(self) -> bytes:
-        """The error JSON. Of a message too large for the Runtime API its beginning: more would cost the environment."""
+        """Return the error JSON. A message too large for the Runtime API is cut: more would cost the environment."""
         body = codec.dumps(self.error)
         if len(body) > LARGEST:
             cut = f"{self.error['errorMessage'][:_SHOWN]}… ({len(body)} bytes, cut to be reported)"
@@ -56,7 +63,7 @@ class Report:
         return body
 
     def xray_header(self) -> bytes:
-        """The cause as ASCII JSON for a header, or nothing when it would be 1 MiB or more."""
+        """Return the X-Ray cause as ASCII JSON for a header, or nothing when it would be 1 MiB or more."""
         cause = codec.dumps_ascii(self.xray)
         return cause if len(cause) < _XRAY_LIMIT else b""
 
@@ -68,23 +75,119 @@ def _working_directory() -> str:
         return ""  # the handler has removed it
 
 
-def text(exc: BaseException) -> str:
-    """Its message, or a remark where there is none to be had."""
+def text(value: object) -> str:
+    """Return its text, as that of an exception, or a remark where there is none to be had."""
     try:
-        return str(exc)
+        return str(value)
     except Exception as inner:
-        return f"<{type(exc).__name__}: its __str__ raised {type(inner).__name__}>"
+        return f"<{type(value).__name__}: its __str__ raised {type(inner).__name__}>"
 
 
-def _user_frames(tb: "TracebackType | None") -> "list[tuple[str, int, str, str | None]]":
-    """The traceback from the first frame that is not the runtime's own or the import system's, nor the event loop's
-    that the runtime runs.
+def details(exc: BaseException) -> "dict[str, Any]":
+    """Return what the error JSON has no place for, as far as there is any: `notes`, `exceptions` (of a group), `cause`,
+    `context`.
     """
-    import traceback
+    try:
+        return _details(exc, {id(exc)})
+    except Exception:  # an exception with attributes of its own by these names
+        return {}
 
-    frames = [(f.filename, f.lineno or 0, f.name, f.line) for f in traceback.extract_tb(tb)]
+
+def _details(exc: BaseException, seen: "set[int]") -> "dict[str, Any]":
+    """seen: the exceptions that are told of already, as a chain may be a circle."""
+    found: dict[str, Any] = {}
+    if isinstance(notes := getattr(exc, "__notes__", None), list):
+        found["notes"] = [text(note) for note in notes]
+    if isinstance(exc, BaseExceptionGroup):
+        found["exceptions"] = [_described(each, seen) for each in exc.exceptions if _is_new(each, seen)]
+    kind, under = "cause", exc.__cause__
+    if under is None and not exc.__suppress_context__:
+        kind, under = "context", exc.__context__
+    if under is not None and _is_new(under, seen):
+        found[kind] = _described(under, seen)
+    return found
+
+
+def _is_new(exc: BaseException, seen: "set[int]") -> bool:
+    if id(exc) in seen or len(seen) > _TOLD:
+        return False
+    seen.add(id(exc))
+    return True
+
+
+def _described(exc: BaseException, seen: "set[int]") -> "dict[str, Any]":
+    return {
+        "errorType": type(exc).__name__,
+        "errorMessage": text(exc),
+        "stackTrace": _lines(_user_frames(exc.__traceback__)),
+        **_details(exc, seen),
+    }
+
+
+def _user_frames(tb: "TracebackType | None") -> "list[Frame]":
+    """Return the traceback from the first frame that is not the runtime's own or the import system's.
+
+    Done without the module `traceback`, which may be the function's own, and which costs the first failure 5 ms.
+    """
     own = (_PACKAGE, "<frozen importlib")
-    for i, (path, _, name, _) in enumerate(frames):
-        if not path.startswith(own) and (name != "run_until_complete" or not frames[i - 1][0].startswith(_PACKAGE)):
-            return frames[i:]
-    return []
+    limit = getattr(sys, "tracebacklimit", None)
+    frames: list[Frame] = []
+    source = _Source()
+    while tb is not None and (limit is None or limit > 0):
+        code = tb.tb_frame.f_code
+        path, line = code.co_filename, tb.tb_lineno or 0
+        if frames or not path.startswith(own):
+            frames.append((path, line, code.co_name, source.line(path, line, tb.tb_frame.f_globals)))
+        tb = tb.tb_next
+        limit = None if limit is None else limit - 1
+    return frames
+
+
+class _Source:
+    """Lines of source, or nothing where they are not to be had."""
+
+    def __init__(self) -> None:
+        self._checked: set[str] = set()
+        path = sys.path
+        try:
+            # The function may have put away the standard library's folder.
+            sys.path = [*path, sys._stdlib_dir]  # type: ignore[attr-defined]
+            import linecache
+
+            self._linecache: Any = linecache
+        except Exception:
+            self._linecache = None
+        finally:
+            sys.path = path
+
+    def line(self, path: str, line: int, module: "dict[str, Any]") -> str:
+        try:
+            if path not in self._checked:
+                self._checked.add(path)
+                self._linecache.lazycache(path, module)
+                self._linecache.checkcache(path)
+            source: str = self._linecache.getline(path, line)
+            return source.strip()
+        except Exception:
+            return ""
+
+
+def _lines(frames: "list[Frame]") -> "list[str]":
+    """Return a stack trace in the form of `traceback.format_list`."""
+    lines = []
+    last: object = None
+    count = 0
+    for path, line, name, source in frames:
+        if last != (path, line, name):
+            lines += _repeated(count)
+            last = path, line, name
+            count = 0
+        count += 1
+        if count <= _REPEATED:
+            lines.append(f'  File "{path}", line {line}, in {name}\n' + (f"    {source}\n" if source else ""))
+    return lines + _repeated(count)
+
+
+def _repeated(count: int) -> "list[str]":
+    more = count - _REPEATED
+    return [f"  [Previous line repeated {more} more time{'s' if more > 1 else ''}]\n"] if more > 0 else []

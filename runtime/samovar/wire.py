@@ -10,9 +10,9 @@ from _socket import (
     AF_INET6,
     IPPROTO_TCP,
     MSG_DONTWAIT,
-    MSG_PEEK,
     MSG_WAITALL,
     SOCK_STREAM,
+    TCP_INFO,
     TCP_NODELAY,
     socket,
 )
@@ -33,6 +33,7 @@ _MAPPED = 1 << 21  # bytes from which on a body lies in a mapping of its own: fr
 
 _LISTS = ("connection", "content-length", "transfer-encoding")
 _WITHOUT_BODY = (101, 204, 304)  # whatever their headers say
+_ESTABLISHED = b"\1"  # TCP_ESTABLISHED, the first byte of the kernel's struct tcp_info
 _LF, _CR = 10, 13
 
 _names: "dict[str, str]" = {}  # header names as the server writes them -> lower case
@@ -66,20 +67,25 @@ def parse_head(head: str) -> "tuple[int, dict[str, str]]":
     status, old = _statuses.get(first) or _parse_status(first)
     del lines[0]
     headers = {}
-    known = _names
+    known = _names.get
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon:
             raise WireError(f"not a header: {line.rstrip()[:80]!r}")
-        if name not in known and len(known) < 64:
-            known[name] = name.lower()
-        headers[known.get(name) or name.lower()] = value.strip(" \t\r")
+        headers[known(name) or _lower(name)] = value.strip(" \t\r")
     if len(headers) != len(lines):
         fields = [line.partition(":") for line in lines]
         headers = merge((name.lower(), value.strip(" \t\r")) for name, _, value in fields)
     if old and "keep-alive" not in _tokens(headers.get("connection", "")):
         headers["connection"] = "close"
     return status, headers
+
+
+def _lower(name: str) -> str:
+    lower = name.lower()
+    if len(_names) < 64:
+        _names[name] = lower
+    return lower
 
 
 def _parse_status(line: str) -> "tuple[int, bool]":
@@ -147,16 +153,14 @@ def _head_end(data: bytearray, since: int, upto: int) -> "tuple[int, int]":
 
 
 def _is_over(sock: socket) -> bool:
-    """Whether a kept connection is not to be used again: the server has closed it, or has sent what was not asked for.
-    It costs 1 µs.
+    """Whether a kept connection has ended, be it that the server has only closed its half.
+
+    This costs 0.6 µs. A peek, which would see bytes that nobody asked for as well, costs 2.5.
     """
     try:
-        sock.recv(1, MSG_PEEK | MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
+        return sock.getsockopt(IPPROTO_TCP, TCP_INFO, 1) != _ESTABLISHED
     except OSError:
-        pass
-    return True
+        return True  # the function has closed its descriptor
 
 
 _SIZE, _END, _TRAILER = range(3)  # the lines of a chunked body
@@ -327,10 +331,17 @@ class Connection:
         while True:
             end = self._buffer.find(b"\r\n\r\n", 0, got)
             start = end + 4
-            if end < 0 or self._buffer[self._buffer.find(b"\n", 0, end) - 1] != _CR:  # the first line ends in LF alone
+            if end < 0:
                 end, start, got = self._whole_head(sock, got)
             view = memoryview(self._buffer)
-            status, headers = parse_head(str(view[:end], "utf-8", "surrogateescape"))
+            try:
+                status, headers = parse_head(str(view[:end], "utf-8", "surrogateescape"))
+            except WireError:
+                end, start = _head_end(self._buffer, 0, end)
+                if end < 0:
+                    raise
+                # Its lines end in LF alone: what was found is in the body.
+                status, headers = parse_head(str(view[:end], "utf-8", "surrogateescape"))
             if status >= 200 or status == 101:
                 break
             got -= start  # "100 Continue" and its kind: the answer follows

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from samovar.caching import TTLCache
-from samovar.caching.store import WINDOW
+from samovar.caching.store import TRUSTED, WINDOW
 from tests.caching.clock import Clocks
 
 # How much each clock moves, in seconds, while 10 s of ttl run; and whether the entry is then over.
@@ -118,3 +118,44 @@ def test_the_real_clocks_are_the_default():
     assert 3590 < store.ttl("a") <= 3600
     assert store._wall is time.time
     assert store._monotonic is time.monotonic
+
+
+def test_a_wall_clock_that_stands_still_within_the_window_of_a_reading(clocks):
+    """Hits alone trust it, and TRUSTED of them at most; for whatever else is asked the monotonic clock is read."""
+    store = clocks.cache()
+    store.set("a", 1, ttl=10)
+    clocks.wall += WINDOW / 2  # and stands
+    hits = 0
+    for _ in range(TRUSTED + 1):
+        clocks.monotonic += 10
+        if store.get("a") is None:
+            break
+        hits += 1
+    assert hits <= TRUSTED
+    for ask in (
+        lambda: store.ttl("b") is None,
+        lambda: "b" not in store,
+        lambda: len(store) == 0,
+        lambda: not store.delete("b"),
+        lambda: not store.touch("b"),
+        lambda: list(store) == [],
+    ):
+        store.set("b", 1, ttl=10)
+        store.get("b")
+        clocks.wall += WINDOW / 2
+        clocks.monotonic += 11
+        assert ask()
+        store.delete("b")
+    assert store.stats().hits == hits + 6
+
+
+def test_once_it_stands_every_hit_reads_both_clocks(clocks):
+    store = clocks.cache()
+    store.set("a", 1, ttl=10)
+    clocks.wall += WINDOW / 2
+    assert store.ttl("a")  # read here
+    for _ in range(9):
+        clocks.monotonic += 1
+        assert store.get("a") == 1
+    clocks.monotonic += 1
+    assert store.get("a") is None

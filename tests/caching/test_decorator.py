@@ -283,6 +283,191 @@ def test_mistakes_are_told_where_they_are_made():
         cached(ttl=60, maxsize=0)(len)
 
 
+def test_above_staticmethod_or_classmethod_it_is_refused():
+    for kind in (staticmethod, classmethod):
+        with pytest.raises(TypeError, match="put @cached below"):
+            cached(ttl=60)(kind(len))
+
+
+def test_a_key_that_is_no_function():
+    with pytest.raises(TypeError, match="key='id'"):
+        cached(ttl=60, key="id")
+
+
+def test_positional_only_parameters():
+    @cached(ttl=60)
+    def f(a, /, b=0):
+        return [a, b]
+
+    assert f(1) is f(1)
+    with pytest.raises(TypeError, match="positional-only"):
+        f(a=1)
+    assert f(1, 2) is f(1, b=2)
+
+    @cached(ttl=60)
+    def g(a, /, **more):
+        return [a, more]
+
+    assert g(1, a=2) == [1, {"a": 2}]
+    assert g(1) == [1, {}]
+
+
+def test_by_position_or_by_name_where_the_parameters_can_be_read_off():
+    @cached(ttl=60)
+    def rest(x, *args, **more):
+        return [x, args, more]
+
+    assert rest(1) is rest(x=1)
+    assert rest(1, 2) == [1, (2,), {}]
+    assert rest(1, y=2) is rest(y=2, x=1)
+
+    def plain(x, y=0):
+        return [x, y]
+
+    @functools.wraps(plain)
+    def wrapper(*args, **kwargs):
+        return plain(*args, **kwargs)
+
+    wrapped = cached(ttl=60)(wrapper)
+    assert wrapped(1) is wrapped(x=1)
+
+    class Adder:
+        def __call__(self, x):
+            return [x]
+
+        def method(self, x):
+            return [x]
+
+    add = cached(ttl=60)(Adder())
+    assert add(1) is add(x=1)
+    method = cached(ttl=60)(Adder().method)
+    assert method(1) is method(x=1)
+    part = cached(ttl=60)(functools.partial(plain, 1))
+    assert part(2) is part(y=2)
+    assert part() == [1, 0]
+
+
+def test_a_default_given_and_one_left_out_are_two_keys_as_for_lru_cache():
+    for cache in (cached(ttl=60), functools.lru_cache):
+        f = cache(lambda x=1: [x])
+        assert f() == f(1)
+        assert f() is not f(1)
+
+
+def test_coroutine_functions_behind_partial_and_method_and_mark():
+    async def double(x):
+        return [2 * x]
+
+    class Table:
+        async def row(self, x):
+            return [x]
+
+    def marked(x):
+        return double(x)
+
+    marked._is_coroutine_mark = object()  # as inspect.markcoroutinefunction does it
+
+    async def main():
+        for f in (
+            functools.partial(double),
+            functools.partial(functools.partial(double), 4),
+            Table().row,
+            marked,
+        ):
+            kept = cached(ttl=60)(f)
+            args = () if getattr(f, "args", ()) else (4,)
+            assert await kept(*args) is await kept(*args)
+
+    asyncio.run(main())
+
+
+def test_a_wrapper_that_hands_a_coroutine_on_and_one_that_runs_it():
+    calls = []
+
+    async def load(x):
+        calls.append(x)
+        return [x]
+
+    @functools.wraps(load)
+    def hands_on(x):
+        return load(x)
+
+    @functools.wraps(load)
+    def runs(x):
+        return asyncio.run(load(x))
+
+    kept = cached(ttl=60)(hands_on)
+
+    async def main():
+        return [await kept(1) for _ in range(3)]
+
+    assert asyncio.run(main()) == [[1]] * 3
+    kept = cached(ttl=60)(runs)
+    assert [kept(2) for _ in range(3)] == [[2]] * 3
+    assert calls == [1, 1, 2, 2]  # the first result tells what the wrapper does, and is not kept
+
+
+def test_a_generator_function_behind_partial_and_wraps():
+    def numbers(x):
+        yield x
+
+    with pytest.raises(TypeError, match="generator function"):
+        cached(ttl=60)(functools.partial(numbers, 1))
+
+    @cached(ttl=60)
+    @functools.wraps(numbers)
+    def wrapper(x):
+        return numbers(x)
+
+    with pytest.raises(TypeError, match="to be gone through once only"):
+        wrapper(1)
+
+
+def test_clocks(clocks):
+    @cached(ttl=60, clocks=(lambda: clocks.wall, lambda: clocks.monotonic))
+    def f():
+        return object()
+
+    first = f()
+    assert f() is first
+    clocks.run(60)
+    assert f() is not first
+
+
+def test_its_types(tmp_path):
+    """As a user's mypy sees them."""
+    api = pytest.importorskip("mypy.api")
+    (tmp_path / "user.py").write_text(
+        """
+from typing_extensions import assert_type
+from samovar import cached
+
+class A:
+    @cached(ttl=60)
+    def m(self, x: int) -> str:
+        return ""
+
+@cached(ttl=60)
+def f(x: int) -> str:
+    return ""
+
+a = A()
+assert_type(a.m(1), str)
+assert_type(A.m(a, 1), str)
+assert_type(A.m.cache_delete(a, 1), bool)
+assert_type(a.m.cache_delete(a, 1), bool)
+assert_type(A.m.cache_info().hits, int)
+assert_type(f(1), str)
+assert_type(f.cache_delete(1), bool)
+f("")  # error
+A.m.cache_delete(a, "")  # error
+"""
+    )
+    out, err, _ = api.run(["--strict", "--cache-dir", str(tmp_path), "--no-error-summary", str(tmp_path / "user.py")])
+    assert not err
+    assert [line.split(":")[1] for line in out.splitlines() if ": error:" in line] == ["22", "23"], out
+
+
 def test_a_cached_function_can_be_warmed_during_init():
     calls = []
 

@@ -2,15 +2,22 @@
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import gc
+import itertools
 import random
 import sys
 import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 
 from samovar import cached
 from samovar.caching import LoadCycle, TTLCache
+from samovar.caching.store import alive
 
 TIMEOUT = 60  # s; only a deadlock reaches it
 
@@ -317,6 +324,19 @@ def test_a_load_in_a_thread_of_a_load():
 
     with pytest.raises(LoadCycle):
         asyncio.run(asyncio.wait_for(store.get_or_load_async("key", loader), TIMEOUT))
+
+
+def test_a_load_in_an_executor_of_a_load():
+    """An executor's thread inherits no context: the caller hands it over, or the cycle is not seen."""
+    store = TTLCache(ttl=60)
+
+    def loader():
+        with ThreadPoolExecutor() as executor:
+            ask = functools.partial(store.get_or_load, "key", lambda: 1)
+            return executor.submit(contextvars.copy_context().run, ask).result(TIMEOUT)
+
+    with pytest.raises(LoadCycle):
+        store.get_or_load("key", loader)
 
 
 def test_a_thread_that_would_wait_for_its_own_event_loop():
@@ -636,3 +656,268 @@ def test_an_awaitable_that_cannot_be_closed_is_refused_as_a_coroutine_is():
 
     with pytest.raises(TypeError, match="gave an awaitable: use get_or_load_async"):
         TTLCache(ttl=60).get_or_load("k", Awaitable)
+
+
+# What stays behind
+
+
+class Big:
+    """What a loader holds, and a weak reference can watch."""
+
+
+@pytest.fixture
+def uncollected():
+    """By reference counts alone, as between two events of a function that makes little garbage."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("options", [{}, {"stale": 60, "on_error": "stale"}, {"retry": 60}])
+def test_nothing_of_a_failed_load_stays(options):
+    held = []
+
+    @cached(ttl=60, **options)
+    def load():
+        big = Big()
+        held.append(weakref.ref(big))
+        raise KeyError("not today")
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            load()
+    assert [ref() for ref in held] == [None] * len(held)
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("options", [{}, {"retry": 60}])
+def test_nothing_of_a_failed_load_in_a_task_stays(options):
+    held = []
+
+    @cached(ttl=60, **options)
+    async def load():
+        big = Big()
+        held.append(weakref.ref(big))
+        raise KeyError("not today")
+
+    async def call():
+        with pytest.raises(KeyError):
+            await load()
+
+    asyncio.run(call())
+    assert held[0]() is None
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_nothing_of_a_failed_refresh_stays(clocks, said):
+    held = []
+
+    @cached(ttl=60, stale=60, clocks=(lambda: clocks.wall, lambda: clocks.monotonic))
+    def load():
+        if not held:
+            return held.append(None)
+        big = Big()
+        held.append(weakref.ref(big))
+        raise KeyError("not today")
+
+    load()
+    clocks.run(60)
+    load()
+    assert held[1]() is None
+    assert len(said) == 1
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_nothing_of_a_failed_load_stays_with_those_who_waited():
+    store = TTLCache(ttl=60)
+    held = []
+
+    def loader():
+        big = Big()
+        held.append(weakref.ref(big))
+        until(lambda: store.stats().misses == 5)
+        raise KeyError("not today")
+
+    def call(i):
+        with pytest.raises(KeyError):
+            store.get_or_load("key", loader)
+
+    in_threads(5, call)
+    assert [ref() for ref in held] == [None]
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_nothing_of_a_failed_load_stays_with_the_tasks_that_waited():
+    store = TTLCache(ttl=60)
+    held = []
+
+    async def loader():
+        big = Big()
+        held.append(weakref.ref(big))
+        while store.stats().misses < 5:
+            await asyncio.sleep(0)
+        raise KeyError("not today")
+
+    async def call():
+        with pytest.raises(KeyError):
+            await store.get_or_load_async("key", loader)
+
+    async def main():
+        await asyncio.gather(*(call() for _ in range(5)))
+
+    asyncio.run(main())
+    assert [ref() for ref in held] == [None]
+
+
+def test_a_key_that_a_load_changes_leaves_no_load_behind():
+    @dataclass(unsafe_hash=True)
+    class Table:
+        loads: int = 0
+
+        @cached(ttl=60)
+        def row(self, key):
+            self.loads += 1
+            return key
+
+    table = Table()
+    assert [table.row(1) for _ in range(20)] == [1] * 20
+    (cache,) = [each for made in alive if (each := made()) is not None and each.name.endswith("Table.row")]
+    assert not cache._flights
+
+
+# Tasks that a loader makes
+
+
+def test_a_task_that_the_loader_does_not_wait_for_gets_the_value():
+    results, later = [], []
+
+    @cached(ttl=60)
+    async def load(key):
+        async def ask():
+            results.append(await load(key))
+
+        if not later:
+            later.append(asyncio.create_task(ask()))
+        for _ in range(5):  # the task asks meanwhile
+            await asyncio.sleep(0)
+        return key
+
+    async def main():
+        value = await load("a")
+        await later[0]
+        return value
+
+    assert asyncio.run(asyncio.wait_for(main(), TIMEOUT)) == "a"
+    assert results == ["a"]
+    assert load.cache_info().load_errors == 0
+    assert load.cache_info().size == 1
+
+
+def test_a_task_that_the_loader_does_not_wait_for_may_ask_for_what_waits_for_the_load():
+    """The task is no part of the load: that another one waits for the load closes no circle."""
+    store = TTLCache(ttl=60)
+    go, tasks = asyncio.Event(), []
+
+    async def a():
+        tasks.append(asyncio.create_task(store.get_or_load_async("b", lambda: asyncio.sleep(0, "b for itself"))))
+        await go.wait()
+        return "a"
+
+    async def b():
+        return "b and " + await store.get_or_load_async("a", a)
+
+    async def main():
+        loads = asyncio.create_task(store.get_or_load_async("a", a))
+        waits = asyncio.create_task(store.get_or_load_async("b", b))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        go.set()
+        return await loads, await waits, await tasks[0]
+
+    values = asyncio.run(asyncio.wait_for(main(), TIMEOUT))
+    assert values == ("a", "b and a", "b for itself")
+
+
+def test_a_load_whose_tasks_ask_for_it_again_and_again():
+    """The circle is found where the tasks are waited for, by way of two keys."""
+
+    @cached(ttl=60)
+    async def a():
+        return await asyncio.gather(b())
+
+    @cached(ttl=60)
+    async def b():
+        return await asyncio.gather(a())
+
+    with pytest.raises(LoadCycle):
+        asyncio.run(asyncio.wait_for(a(), TIMEOUT))
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_task_that_the_loader_made_does_not_keep_the_value(clocks):
+    held, tasks = [], []
+
+    @cached(ttl=60, clocks=(lambda: clocks.wall, lambda: clocks.monotonic))
+    async def load():
+        tasks.append(asyncio.create_task(asyncio.Event().wait()))
+        big = Big()
+        held.append(weakref.ref(big))
+        return big
+
+    async def main():
+        await load()
+        assert held[0]() is not None
+        clocks.run(60)
+        assert load.cache_info().size == 0
+        assert held[0]() is None
+        tasks[0].cancel()
+
+    asyncio.run(main())
+
+
+# The age of a value
+
+
+def test_a_value_is_as_old_as_its_load(clocks):
+    """As RFC 9111, 4.2.3 counts it: what was read when the load began may have changed while it was under way."""
+    store = clocks.cache(ttl=10)
+
+    def slow():
+        clocks.run(4)
+        return 1
+
+    store.get_or_load("key", slow)
+    assert store.ttl("key") == 6
+    assert store.get_or_load("slower", lambda: clocks.run(10) or "loaded") == "loaded"
+    assert "slower" not in store
+    assert store.get_or_load("slower", lambda: "again") == "again"
+
+
+# Values that can be taken once only
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: map(str, [1]), lambda: (i for i in [1]), lambda: iter([1]), lambda: itertools.chain([1])]
+)
+def test_an_iterator_is_refused(make):
+    store = TTLCache(ttl=60)
+    with pytest.raises(TypeError, match="to be gone through once only"):
+        store.get_or_load("key", make)
+
+    async def loader():
+        return make()
+
+    with pytest.raises(TypeError, match="to be gone through once only"):
+        asyncio.run(store.get_or_load_async("key", loader))
+    assert "key" not in store
+
+
+def test_what_can_do_more_than_be_iterated_over_is_kept(tmp_path):
+    store = TTLCache()
+    (tmp_path / "file").write_text("a\n")
+    with open(tmp_path / "file") as file:
+        assert store.get_or_load("file", lambda: file) is file is store.get("file")
+    assert store.get_or_load("range", lambda: range(3)) == range(3)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from samovar import cached
-from samovar.caching import decorator
+from samovar.caching import LoadCycle, decorator
 
 
 class Failed(Exception):
@@ -348,3 +348,153 @@ def test_the_decorator_passes_it_all_on(clocks, source, runtime, monkeypatch, sa
     assert "test_stale." in said[0][1]
     assert swr.cache_info().stale == 2
     assert sie.cache_info().stale == 1
+
+
+# A pause after a failure
+
+
+def test_a_failed_load_is_not_tried_again_for_the_time_of_retry(clocks, source):
+    store = clocks.cache(ttl=60)
+    source.fails = True
+    errors = []
+    for _ in range(10):
+        with pytest.raises(Failed, match=r"^the database is away$") as caught:
+            store.get_or_load("key", source, retry=5)
+        errors.append(caught.value)
+    assert source.loads == 1
+    assert len(set(map(id, errors))) == 10  # copies: what one caller adds to its own is not the next one's
+    assert store.get("key") is None
+    assert "key" not in store
+    assert len(store) == 0
+    assert store.ttl("key") is None
+    assert not store.touch("key")
+    clocks.run(5)
+    with pytest.raises(Failed):
+        store.get_or_load("key", source, retry=5)
+    assert source.loads == 2
+    source.fails = False
+    clocks.run(5)
+    assert store.get_or_load("key", source, retry=5) == 3
+    assert store.stats().load_errors == 2
+
+
+def test_a_pause_ends_with_what_is_set_deleted_or_cleared(clocks, source):
+    store = clocks.cache(ttl=60)
+
+    def fail():
+        source.fails = True
+        with pytest.raises(Failed):
+            store.get_or_load("key", source, retry=5)
+        source.fails = False
+
+    fail()
+    store.set("key", 7)
+    assert store.get_or_load("key", source, retry=5) == 7
+    store.delete("key")
+    fail()
+    store.delete("key")
+    assert store.get_or_load("key", source, retry=5) == 3
+    store.clear()
+    fail()
+    store.clear()
+    assert store.get_or_load("key", source, retry=5) == 5
+
+
+def test_while_there_is_an_old_value_it_serves_during_the_pause(clocks, source):
+    store = clocks.cache(ttl=60)
+
+    def call():
+        return store.get_or_load("key", source, stale=30, on_error="stale", retry=5)
+
+    assert call() == 1
+    clocks.run(60)
+    source.fails = True
+    assert [call() for _ in range(5)] == [1] * 5
+    assert source.loads == 2
+    clocks.run(5)
+    assert call() == 1
+    assert source.loads == 3
+    clocks.run(25)
+    with pytest.raises(Failed):
+        call()
+
+
+def test_a_refresh_that_failed_pauses_too(clocks, source, runtime, said):
+    store = clocks.cache(ttl=60)
+
+    def call():
+        value = store.get_or_load("key", source, stale=30, retry=5)
+        runtime()
+        return value
+
+    assert call() == 1
+    clocks.run(60)
+    source.fails = True
+    assert [call() for _ in range(5)] == [1] * 5
+    assert source.loads == 2
+    assert len(said) == 1
+    clocks.run(5)
+    assert call() == 1
+    assert source.loads == 3
+
+
+def test_a_pause_for_coroutine_functions(clocks, source):
+    @cached(ttl=60, retry=5, clocks=(lambda: clocks.wall, lambda: clocks.monotonic))
+    async def load():
+        return await source.coroutine()
+
+    source.fails = True
+    for _ in range(3):
+        with pytest.raises(Failed):
+            asyncio.run(load())
+    assert source.loads == 1
+
+
+def test_exceptions_of_all_kinds_are_given_again(clocks):
+    class Own(Exception):
+        def __init__(self, code, *, where):
+            super().__init__(f"code {code}")
+            self.code, self.where = code, where
+
+    class Odd(Exception):
+        def __new__(cls, needed, *, other):
+            return super().__new__(cls, needed)
+
+        def __init__(self, needed, *, other):
+            pass
+
+    def decode():
+        b"\xff".decode()
+
+    def opened():
+        open("/nowhere")
+
+    def own():
+        raise Own(5, where="here")
+
+    def odd():
+        raise Odd(1, other=2)
+
+    for load in (decode, opened, own, lambda: {}["x"], lambda: 1 / 0):
+        store = clocks.cache(ttl=60)
+        seen = []
+        for _ in range(2):
+            with pytest.raises(Exception) as caught:
+                store.get_or_load("key", load, retry=5)
+            seen.append(caught.value)
+        one, two = seen
+        assert type(one) is type(two)
+        assert one is not two
+        assert (str(one), one.args, vars(one)) == (str(two), two.args, vars(two))
+        assert store.stats().loads == 1
+    for _ in range(2):  # one that cannot be copied is not kept
+        with pytest.raises(Odd):
+            store.get_or_load("odd", odd, retry=5)
+    assert store.stats().loads == 3
+
+
+def test_a_cycle_is_not_kept_as_a_failure(clocks):
+    store = clocks.cache(ttl=60)
+    with pytest.raises(LoadCycle):
+        store.get_or_load("key", lambda: store.get_or_load("key", lambda: 1), retry=5)
+    assert store.get_or_load("key", lambda: 2, retry=5) == 2

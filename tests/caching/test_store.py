@@ -1,13 +1,15 @@
 """TTLCache as a user meets it: values, ttls, bounds, counters."""
 
+import asyncio
 import gc
 import random
 import tracemalloc
 import weakref
+from dataclasses import dataclass
 
 import pytest
 
-from samovar import cache
+from samovar import cache, cached
 from samovar.caching import TTLCache
 from samovar.caching.store import default_maxsize
 
@@ -140,6 +142,151 @@ def test_a_ttl_that_is_none_is_refused(clocks, ttl):
 def test_bounds_that_are_none_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         TTLCache(**arguments)
+
+
+HUGE = pytest.param(10**400, id="10**400")  # an int that is no float
+
+
+@pytest.mark.parametrize(
+    "ttl", [HUGE, pytest.param(-(10**400), id="-10**400"), True, float("nan"), float("-inf"), "60", b"", [], 0]
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store, ttl: store.set("bad", 1, ttl=ttl),
+        lambda store, ttl: store.touch("a", ttl=ttl),
+        lambda store, ttl: store.get_or_load("bad", lambda: pytest.fail("not to be loaded"), ttl),
+        lambda store, ttl: asyncio.run(store.get_or_load_async("bad", lambda: pytest.fail("not to be loaded"), ttl)),
+        lambda store, ttl: TTLCache(ttl=ttl),
+        lambda store, ttl: cached(ttl=ttl),
+    ],
+    ids=["set", "touch", "get_or_load", "get_or_load_async", "TTLCache", "cached"],
+)
+def test_a_ttl_that_cannot_be_is_refused_by_every_way_in(clocks, call, ttl):
+    store = clocks.cache(2)
+    store.set("a", 1)
+    with pytest.raises(ValueError, match=r"^ttl=.*more than 0"):
+        call(store, ttl)
+    for key in "bcd":
+        store.set(key, 1, ttl=5)
+    assert list(store) == ["c", "d"]
+
+
+@pytest.mark.parametrize("name", ["stale", "retry"])
+@pytest.mark.parametrize("value", [-1, HUGE, True, float("nan"), "60", None])
+@pytest.mark.parametrize("ttl", [None, 60])
+def test_other_times_that_cannot_be_are_refused_by_every_way_in(name, value, ttl):
+    store = TTLCache()
+    for call in (
+        lambda **times: store.get_or_load("bad", lambda: pytest.fail("not to be loaded"), **times),
+        lambda **times: asyncio.run(store.get_or_load_async("bad", lambda: pytest.fail("not to be loaded"), **times)),
+        cached,
+    ):
+        with pytest.raises(ValueError, match=f"^{name}="):
+            call(**{"ttl": ttl, name: value})
+    with pytest.raises(ValueError, match=r"^on_error="):
+        store.get_or_load("bad", lambda: pytest.fail("not to be loaded"), stale=1, on_error="ignore")
+
+
+def test_times_without_end(clocks):
+    store = clocks.cache()
+    store.set("a", 1, ttl=float("inf"))
+    store.get_or_load("b", lambda: 1, ttl=5, stale=float("inf"))
+    clocks.run(1e9)
+    assert store.get("a") == 1
+    assert store.get_or_load("b", lambda: 2, ttl=5, stale=float("inf")) == 1
+
+
+@pytest.mark.parametrize("size", [float("nan"), "10", None])
+def test_a_size_that_is_none_changes_nothing(clocks, size):
+    store = clocks.cache(maxbytes=10, sizeof=lambda value: 5 if value == "good" else size)
+    store.set("a", "good")
+    with pytest.raises((TypeError, ValueError)):
+        store.set("a", "bad")
+    store.set("b", "good")
+    assert list(store) == ["a", "b"]
+
+
+@pytest.mark.parametrize("maxbytes", [float("nan"), 1.5, "10", True])
+def test_a_number_of_bytes_that_is_none_is_refused(maxbytes):
+    with pytest.raises(ValueError, match="maxbytes="):
+        TTLCache(maxbytes=maxbytes, sizeof=len)
+
+
+# Keys whose hash changes
+
+
+@dataclass(unsafe_hash=True)
+class Point:
+    x: object
+
+
+def test_a_key_whose_hash_changes_ends(clocks):
+    store = clocks.cache(3, ttl=10)
+    points = [Point(x) for x in range(3)]
+    values = [Value() for _ in points]
+    gone = [weakref.ref(value) for value in values]
+    for point, value in zip(points, values, strict=True):
+        store.set(point, value)
+    del values, value
+    for point in points:
+        point.x += 100
+    for key in range(20):
+        store.set(key, key)
+        assert store.get(key) == key
+        assert len(store) <= 3
+    assert list(store) == [17, 18, 19]
+    assert [ref() for ref in gone] == [None] * 3
+
+
+def test_a_key_that_cannot_be_hashed_any_more_ends(clocks):
+    store = clocks.cache(3, ttl=10, maxbytes=30, sizeof=lambda value: 10)
+    point = Point(1)
+    store.set(point, 1)
+    point.x = []
+    for key in range(5):
+        store.set(key, key)
+    clocks.run(10)
+    assert store.get("nothing") is None
+    for key in range(5):
+        store.set(key, key, ttl=100)
+    assert list(store) == [2, 3, 4]
+    assert store.stats().size == 3
+
+
+def test_a_key_that_has_become_another_one_does_not_take_it_along(clocks):
+    store = clocks.cache(3)
+    one, two = Point(1), Point(2)
+    store.set(one, "one")
+    store.set(two, "two")
+    store.get(two)
+    one.x = 2  # equal to two now, and kept at the hash of Point(1)
+    store.set("a", 1)
+    store.set("b", 1)
+    assert store.get(Point(2)) == "two"
+    assert len(store) == len(store._entries) <= 3
+    for key in range(9):
+        store.set(key, key)
+    assert len(store._entries) == 3
+
+
+def test_a_method_of_an_object_whose_hash_changes():
+    """As under functools.lru_cache, other keys notice nothing."""
+
+    @dataclass(unsafe_hash=True)
+    class Table:
+        name: str
+
+        @cached(ttl=60, maxsize=3)
+        def row(self, key):
+            return self.name, key
+
+    changing, other = Table("a"), Table("other")
+    for i in range(20):
+        assert changing.row(i) == (changing.name, i)
+        changing.name += "b"
+        assert other.row(i) == ("other", i)
+    assert other.row.cache_info().size <= 3
 
 
 # Eviction

@@ -335,11 +335,19 @@ def test_a_long_number_is_found_on_either_side_of_a_string(place: int) -> None:
     assert codec.loads(document)[1::2] == numbers
 
 
+@pytest.mark.parametrize("escapes", range(3))
+def test_escaped_quotes_hide_no_long_number(escapes: int) -> None:
+    with_orjson(True)
+    document = b'["%b%b",%d]' % (b"text\\n" * 20_000, b'\\"' * escapes, LEAST)
+    assert codec.loads(document)[1] == LEAST
+
+
 @pytest.mark.parametrize("before", range(20))
 def test_a_long_number_across_two_pieces_is_exact(before: int) -> None:
     with_orjson(True)
     text = b"x" * (2 * 65536 - before - 4)
-    assert codec.loads(b'["%b",%d]' % (text, LEAST)) == [text.decode(), LEAST]
+    for behind in (b"", b',""'):
+        assert codec.loads(b'["%b",%d%b]' % (text, LEAST, behind))[1] == LEAST
 
 
 @pytest.mark.parametrize("data", [b"[1]\x0c", b"[1]\x0b", b"1\xc2\xa0", b"[1]\xe2\x80\xa8", b"\xe3\x80\x801"])

@@ -147,6 +147,13 @@ CASES = (
     Case("error-reraised", "try:\n    1 / 0\nexcept ZeroDivisionError:\n    raise"),
     Case("error-with-note", 'e = ValueError("x")\ne.add_note("a note")\nraise e'),
     Case("error-group", 'raise ExceptionGroup("many", [ValueError("a"), TypeError("b")])'),
+    Case("error-chained-in-a-circle", 'a = Custom("a")\nb = Custom("b")\na.__cause__ = b\nb.__cause__ = a\nraise a'),
+    Case(
+        "error-chained-often",
+        "e = None\nfor n in range(1000):\n    f = Custom(n)\n    f.__cause__ = e\n    e = f\nraise e",
+    ),
+    Case("error-group-large", 'raise ExceptionGroup("many", [Custom(n) for n in range(1000)])'),
+    Case("error-note-without-text", 'e = ValueError("x")\ne.__notes__ = [StrRaises()]\nraise e'),
     Case("error-group-nested", 'raise ExceptionGroup("outer", [ExceptionGroup("inner", [Custom("c")])])'),
     Case("error-frames", "level_one(0)"),
     Case("error-lambda", "(lambda x: x / 0)(1)"),
@@ -199,7 +206,35 @@ def _reported(name: str, message: str) -> Callable[[Outcome], object]:
     )
 
 
+def _logged(*words: str) -> Callable[[Outcome], object]:
+    """The official error JSON, and in the log what it has no place for."""
+    return lambda outcome: (
+        outcome.exit is None
+        and set(outcome.value) == {"errorMessage", "errorType", "requestId", "stackTrace"}
+        and all(
+            word in outcome.stdout.decode().replace('"errorType":"Custom","errorMessage":"', "Custom: ")
+            for word in words
+        )
+    )
+
+
 DIFFER: dict[str, Differing] = {
+    **{
+        f"error-{name}": ("chained", _logged(*words))
+        for name, words in {
+            "chained-from": ("ZeroDivisionError", "division by zero", "1 / 0"),
+            "chained-implicit": ("ZeroDivisionError", "division by zero", "1 / 0"),
+            "exit-manager": ("ZeroDivisionError", "division by zero", "1 / 0"),
+            "finally": ("ZeroDivisionError", "division by zero", "1 / 0"),
+            "chained-in-a-circle": ("Custom", "b"),
+            "chained-often": ("999", "998", "950"),
+            "group-large": ("Custom: 0", "Custom: 49"),
+            "note-without-text": ("<StrRaises: its __str__ raised RuntimeError>",),
+            "with-note": ("a note",),
+            "group": ("ValueError", "TypeError"),
+            "group-nested": ("inner (1 sub-exception)", "Custom"),
+        }.items()
+    },
     "error-recursion-limit": ("recursion-depth", lambda outcome: outcome.value["errorType"] == "RecursionError"),
     "error-str-not-a-string": (
         "exception-without-text",
@@ -287,6 +322,17 @@ def _lives_on(outcomes: list[Outcome]) -> object:
 def fails(statement: str) -> Run:
     """A handler that runs the statement, with a second event behind it."""
     return Run(app(f"import os, signal, sys\n\ndef handler(event, context):\n    {statement}\n"), (Event(), Event()))
+
+
+def own(name: str, used: bool) -> Run:
+    """A handler that fails, beside a module of its own that has the name of the standard library's."""
+    source = f"import {name}\n" if used else ""
+    source += "def handler(event, context):\n    raise ValueError('x')\n"
+    return Run({"app.py": source, f"{name}.py": "MINE = 1\n"}, (Event(), Event()))
+
+
+def _own_module(outcomes: list[Outcome]) -> object:
+    return all('/app.py", line ' in outcome.value["stackTrace"][0] for outcome in outcomes[1:])
 
 
 SOLOS = [
@@ -397,6 +443,105 @@ SOLOS = [
             ),
         ),
     ),
+    *(
+        Solo(f"error-with-{name}-of-the-functions-own", own(name, used), "shadowed-stdlib", _own_module, urllib3=False)
+        for name, used in (("traceback", True), ("types", True), ("linecache", False))
+    ),
+    Solo(
+        "error-after-sys-path-was-replaced",
+        Run(
+            app("""
+        import sys
+
+        def handler(event, context):
+            if event == 1:
+                sys.path[:] = ["/tmp/deps"]
+                return 1
+            raise ValueError("x")
+    """),
+            (Event(b"1"), Event(b"2"), Event(b"1"), Event(b"2")),
+        ),
+    ),
+    *(
+        Solo(
+            f"error-without-{name}",
+            fails(f"sys.{name}.clear(); raise ValueError('x')"),
+            "no-imports",
+            _lives_on,
+            urllib3=False,  # which imports as it goes
+        )
+        for name in ("modules", "meta_path")
+    ),
+    Solo(
+        "error-for-want-of-memory",
+        Run(
+            app("""
+        import resource
+        resource.setrlimit(resource.RLIMIT_AS, (500 << 20, 500 << 20))
+        held = []
+
+        def handler(event, context):
+            if event == 2:
+                held.clear()
+                return 2
+            while True:
+                held.append([])
+    """),
+            (Event(b"1"), Event(b"1"), Event(b"2")),
+        ),
+        "memory",
+        lambda outcomes: (
+            [outcome.value["errorType"] for outcome in outcomes[1:3]] == ["MemoryError"] * 2 and outcomes[3].value == 2
+        ),
+    ),
+    *(
+        Solo(
+            f"alarm-left-behind-by-{name}",
+            Run(
+                app(f"""
+        import signal, time
+
+        def over(*args):
+            raise TimeoutError("over")
+
+        def handler(event, context):
+            if event == 1:
+                {set_up}
+                {leaves}
+            time.sleep(1.5)
+            return 2
+    """),
+                (Event(b"1"), Event(b"2")),
+            ),
+            "alarm",
+            lambda outcomes: outcomes[-1].exit is None and outcomes[-1].value == 2,
+        )
+        for name, set_up, leaves in (
+            ("a-result", "signal.alarm(1)", "return 1"),
+            ("a-failure", "signal.alarm(1)", "raise ValueError"),
+            ("a-handler", "signal.signal(signal.SIGALRM, over); signal.alarm(1)", "return 1"),
+            ("a-timer", "signal.signal(signal.SIGALRM, over); signal.setitimer(signal.ITIMER_REAL, 1)", "return 1"),
+        )
+    ),
+    Solo(
+        "timer-with-an-interval",
+        Run(
+            app("""
+        import signal, time
+        ticks = []
+        signal.signal(signal.SIGALRM, lambda *args: ticks.append(1))
+
+        def handler(event, context):
+            if event == 1:
+                signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+                return 1
+            while not ticks:
+                time.sleep(0.1)
+            return 2
+    """),
+            (Event(b"1"), Event(b"2")),
+        ),
+    ),
     Solo("exit-int", fails("sys.exit(7)")),
     Solo("exit-zero", fails("sys.exit(0)")),
     Solo("exit-none", fails("sys.exit()")),
@@ -452,6 +597,8 @@ SOLOS = [
     """),
             (Event(), Event()),
         ),
+        "cancelled",
+        lambda outcomes: [outcome.value["errorType"] for outcome in outcomes[1:]] == ["CancelledError"] * 2,
     ),
     Solo(
         "exit-on-second-event",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.contract.harness import Event, Outcome, Run
 from tests.contract.table import Batch, Solo, app
 
@@ -254,6 +256,58 @@ _RUNS: dict[str, Run] = {
             """
         ),
     ),
+    "thresholds-of-the-collector": importing(
+        """
+            import gc
+            gc.set_threshold(*(3 * threshold for threshold in gc.get_threshold()))
+
+            def handler(event, context):
+                return [gc.get_threshold(), gc.isenabled()]
+        """
+    ),
+    "collector-switched-off": importing(
+        """
+            import gc
+            SEEN = gc.isenabled(), gc.get_threshold()
+            gc.disable()
+
+            def handler(event, context):
+                return [SEEN, gc.get_threshold(), gc.isenabled()]
+        """
+    ),
+    "cyclic-garbage-at-import": importing(
+        """
+            import weakref
+
+            class Node:
+                def __init__(self):
+                    self.self = self
+
+            made = [weakref.ref(Node()) for _ in range(100_000)]
+            left = sum(node() is not None for node in made)
+
+            def handler(event, context):
+                return left < 20_000
+        """
+    ),
+    "cyclic-object-dropped-later": importing(
+        """
+            import gc, weakref
+
+            class Node:
+                def __init__(self):
+                    self.self = self
+
+            held = Node()
+            seen = weakref.ref(held)
+
+            def handler(event, context):
+                global held
+                held = None
+                gc.collect()
+                return seen() is None
+        """
+    ),
     "environ-at-import": importing(
         """
             import os
@@ -280,6 +334,35 @@ def _shadowed(outcomes: list[Outcome]) -> object:
     return outcomes[1].value == 1
 
 
+def _chained(outcomes: list[Outcome]) -> object:
+    (outcome,) = outcomes
+    return "cause" not in outcome.value and b"ZeroDivisionError" in outcome.stdout
+
+
+def _group(outcomes: list[Outcome]) -> object:
+    (outcome,) = outcomes
+    return "exceptions" not in outcome.value and b"ValueError: a" in outcome.stdout
+
+
+def _imported(outcomes: list[Outcome]) -> object:
+    """The log says which import failed; the error JSON does not, as the official one."""
+    (outcome,) = outcomes
+    return (
+        set(outcome.value) == {"errorMessage", "errorType", "requestId", "stackTrace"}
+        and b"Caused by: " in outcome.stdout
+    )
+
+
+_DIFFER: dict[str, tuple[str, Callable[[list[Outcome]], object]]] = {
+    "json-module-shadowed": ("shadowed-stdlib", _shadowed),
+    "exception-chained": ("chained", _chained),
+    "exception-group": ("chained", _group),
+    **{
+        name: ("chained", _imported)
+        for name in _RUNS
+        if name.startswith("import-error") or name in ("syntax-error-imported", "syntax-error-raised-by-hand")
+    },
+}
 _ON_BOTH = {
     "default-socket-timeout",
     "name-plain",
@@ -291,8 +374,8 @@ _ON_BOTH = {
 }
 
 SOLOS = [
-    Solo(f"init-{name}", run, "shadowed-stdlib", _shadowed, urllib3=False)
-    if name == "json-module-shadowed"
+    Solo(f"init-{name}", run, *_DIFFER[name], urllib3=False)
+    if name in _DIFFER
     else Solo(f"init-{name}", run, urllib3=name in _ON_BOTH)
     for name, run in _RUNS.items()
 ]

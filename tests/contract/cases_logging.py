@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 
-from tests.contract.harness import Event, Outcome, Run
+from tests.contract.harness import Event, Outcome, Run, frames
 from tests.contract.table import Batch, Case, Differing, Solo, app, differing
 
 PRELUDE = """
@@ -32,6 +33,26 @@ BODIES: dict[str, str] = {
     "own-level": 'log.log(5, "trace")\nlog.log(25, "between")\nlog.log(45, "high")\nlog.log(60, "top")',
     "effective-level": "return [log.level, log.getEffectiveLevel(), app_log.getEffectiveLevel(), log.isEnabledFor(20)]",
     "arguments": 'log.error("%s is %d%%", "x", 5)\nlog.error("%(a)s", {"a": 1})',
+    "dict-message-in-itself": """
+        inner = {}
+        inner["self"] = inner
+        try:
+            log.error(inner)
+        except Exception as e:
+            return type(e).__name__
+    """,
+    "extra-odd": """
+        nested = {(1, 2): float("inf"), 5: [float("nan"), 10**5000], None: {True: b"x"}}
+        log.error("m", extra={"nested": nested, "context": "mine", "cause": 1})
+    """,
+    "extra-time": """
+        keep = logging.StreamHandler(sys.stderr)
+        keep.setFormatter(logging.Formatter("%(message)s %(asctime)s", "then"))
+        log.handlers.insert(0, keep)
+        log.error("with a date")
+        log.handlers.remove(keep)
+    """,
+    "lone-surrogate": 'log.error("\\ud800")\nreturn 1',
     "bad-arguments": 'log.error("%d", "x")\nreturn "still alive"',
     "not-a-string": "log.error(5)\nlog.error(None)\nlog.error([1])\nlog.error(Odd())",
     "dict-message": 'log.error({"a": 1, "b": [2, None], "c": "é"})',
@@ -47,6 +68,18 @@ BODIES: dict[str, str] = {
         except KeyError:
             log.exception('failed %s', 'twice')
     """,
+    "exception-in-except": """
+        try:
+            try:
+                1 / 0
+            except ZeroDivisionError:
+                error = KeyError('k')
+                error.add_note('a note')
+                raise error
+        except KeyError:
+            log.exception('failed')
+    """,
+    "stack-info-true": "log.error('with a stack', stack_info=True)\nlog.error('after it')",
     "exc-info-true-without": "log.error('nothing there', exc_info=True)",
     "exc-info-instance": "log.error('given', exc_info=ValueError('v'))",
     "stack-info": "log.error('with stack')",
@@ -166,12 +199,50 @@ def _logged(outcome: Outcome) -> object:
     return outcome.value is None and b"nothing there" in outcome.stdout + outcome.telemetry
 
 
+def _json_records(outcome: Outcome) -> object:
+    """Every record is JSON, as strict as the platform's parser."""
+    lines = [*outcome.stdout.splitlines(), *(message for _, _, message in frames(outcome.telemetry))]
+    for line in lines:
+        json.loads(line, parse_constant=lambda name: 1 / 0)
+    return lines and outcome.exit is None
+
+
+def _has(*words: str) -> Callable[[Outcome], object]:
+    return lambda outcome: all(word in (outcome.stdout + outcome.telemetry).decode(errors="replace") for word in words)
+
+
+def _ends(outcome: Outcome) -> object:
+    return (outcome.stdout + outcome.telemetry).endswith(b"\n")
+
+
+_IN_JSON: dict[str, Differing] = {
+    "exc-info-true-without": ("exc-info-without-exception", _logged),
+    "dict-message-odd": ("json-record", _json_records),
+    "dict-message-in-itself": ("json-record", _json_records),
+    "extra-odd": ("json-record", _json_records),
+    "exception-chained": ("chained", _has('"cause": {"errorType": "ZeroDivisionError"', "'k'")),
+    "exception-in-except": ("chained", _has('"context": {"errorType": "ZeroDivisionError"', '"notes": ["a note"]')),
+}
+_IN_TEXT: dict[str, Differing] = dict.fromkeys(
+    (
+        "exception",
+        "exception-chained",
+        "exception-in-except",
+        "exc-info-instance",
+        "exc-info-true-without",
+        "stack-info-true",
+    ),
+    ("traceback-line-end", _ends),
+)
+
+
 def _differ(body: str, env: Mapping[str, str]) -> Differing | None:
     if body == "bad-arguments":
         return "log-handler-frames", _failed_to_format
-    if body == "exc-info-true-without" and env.get("AWS_LAMBDA_LOG_FORMAT") == "JSON":
-        return "exc-info-without-exception", _logged
-    return None
+    if body == "lone-surrogate":
+        return "log-encoding", lambda outcome: outcome.value == 1 and _has("\\ud800")(outcome)
+    is_json = env.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+    return (_IN_JSON if is_json else _IN_TEXT).get(body)
 
 
 BATCHES = [
@@ -234,6 +305,53 @@ _SET_UPS: dict[str, str] = {
 
         def handler(event, context):
             logging.error('mine')
+    """,
+    "formatter-changed-in-place": """
+        import logging, time
+        formatter = logging.getLogger().handlers[0].formatter
+
+        def handler(event, context):
+            logging.error('as it was')
+            formatter._style._fmt = '%(levelname)s %(aws_request_id)s %(message)s' + chr(10)
+            logging.error('another format')
+            formatter._style._fmt = '%(asctime)s %(message)s' + chr(10)
+            formatter.datefmt = '%Y'
+            logging.error('another date')
+            formatter.converter = lambda seconds: time.gmtime(0)
+            logging.error('another clock')
+            formatter.formatTime = lambda record, datefmt=None: 'now'
+            logging.error('another time')
+            formatter.formatMessage = lambda record: 'all mine' + chr(10)
+            logging.error('another message')
+            vars(formatter).pop('formatMessage')
+            vars(formatter).pop('formatTime')
+            vars(formatter).pop('converter')
+            formatter._style = logging.StrFormatStyle('{message}!' + chr(10))
+            logging.error('another style')
+    """,
+    "formatter-patched": """
+        import logging
+        logging.Formatter.formatTime = lambda self, record, datefmt=None: 'patched'
+        logging.getLogger().handlers[0].formatter._style._fmt = '%(asctime)s %(message)s' + chr(10)
+
+        def handler(event, context):
+            logging.error('when')
+    """,
+    "handler-changed-in-place": """
+        import logging
+        target = logging.getLogger().handlers[0]
+
+        class Sink:
+            def log(self, text, frame_type=None):
+                print('sunk', text.rpartition(chr(9))[2], end='')
+
+        def handler(event, context):
+            target.log_sink = Sink()
+            logging.error('elsewhere')
+            target.format = lambda record: 'formatted by hand' + chr(10)
+            logging.error('anything')
+            target.setLevel(50)
+            logging.error('too low')
     """,
     "own-handler-added": """
         import logging, sys
@@ -422,12 +540,48 @@ _SET_UPS: dict[str, str] = {
     """,
 }
 
+
+def _lost(outcomes: list[Outcome]) -> object:
+    return all(_has("ValueError: lost")(outcome) and _ends(outcome) for outcome in outcomes[1:])
+
+
 SOLOS = [
-    Solo(f"logging-{name}-{kind}", Run(app(source), (Event(), Event()), env=env, framed=framed), urllib3=False)
+    Solo(
+        f"logging-{name}-{kind}",
+        Run(app(source), (Event(), Event()), env=env, framed=framed),
+        "traceback-line-end" if (glued := name == "logging-through-asyncio" and kind != "json") else None,
+        _lost if glued else None,
+        urllib3=False,
+    )
     for name, source in _SET_UPS.items()
     for kind, env, framed in (
         ("text", {}, False),
         ("json", {"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "INFO"}, False),
         ("framed", {"AWS_LAMBDA_LOG_LEVEL": "DEBUG"}, True),
     )
+]
+
+SOLOS += [
+    Solo(
+        f"logging-non-ascii-on-an-ascii-stdout-{kind}",
+        Run(
+            app("""
+        import logging
+
+        def handler(event, context):
+            logging.warning("naïve 日本")
+            context.log("naïve" + chr(10))
+            raise ValueError("naïve")
+    """),
+            (Event(), Event()),
+            env={"PYTHONIOENCODING": "ascii", **env},
+        ),
+        "log-encoding",
+        lambda outcomes: all(
+            outcome.value["errorMessage"] == "naïve" and outcome.stdout.count("naïve".encode()) >= 3
+            for outcome in outcomes[1:]
+        ),
+        urllib3=False,
+    )
+    for kind, env in (("text", {}), ("json", {"AWS_LAMBDA_LOG_FORMAT": "JSON"}))
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.contract.harness import Outcome
-from tests.contract.table import Batch, Case, Solo, differing
+from tests.contract.harness import Event, Outcome, Run
+from tests.contract.table import Batch, Case, Solo, app, differing
 
 PRELUDE = """
 import collections, dataclasses, datetime, decimal, enum, fractions, ipaddress, math, pathlib, types, uuid
@@ -247,4 +247,45 @@ BATCHES = [
     Batch("result", _cases("result"), PRELUDE + "\nimport inspect, json\n"),
     Batch("result-no-orjson", _cases("result-no-orjson"), PRELUDE + "\nimport sys\nsys.modules['orjson'] = None\n"),
 ]
-SOLOS: list[Solo] = []
+
+_DECORATED = """
+    import asyncio, functools
+
+    def plain(function):
+        def call(*args):
+            return function(*args)
+        return call
+
+    class Waiting:
+        def __await__(self):
+            yield from asyncio.sleep(0).__await__()
+            return "waited"
+
+    @plain
+    async def decorated(event, context):
+        await asyncio.sleep(0)
+        if event == 3:
+            raise ValueError("x")
+        return b"bytes" if event == 2 else event
+
+    async def function(event, context):
+        return event
+
+    def awaitable(event, context):
+        return Waiting()
+"""
+
+SOLOS = [
+    Solo(
+        f"coroutine-{name}",
+        Run(app(_DECORATED), (Event(b"1"), Event(b"2"), Event(b"3")), handler=f"app.{name}"),
+        "coroutine",
+        lambda outcomes, expected=expected: [outcome.post.body for outcome in outcomes[1:3]] == expected,  # type: ignore[misc]
+        urllib3=False,
+    )
+    for name, expected in {
+        "function": [("int", "1"), ("int", "2")],
+        "decorated": [("int", "1"), b"bytes"],
+        "awaitable": ["waited", "waited"],
+    }.items()
+]

@@ -41,9 +41,18 @@ DIFFERENCES = {
         "Stack traces of INIT begin with the function's own frames",
         "The official client shows six frames of `importlib` first",
     ),
+    "call-frame": Difference(
+        "The stack trace of a call that never entered the handler is empty",
+        "Wrong arity, or not callable: the official client shows its own frame",
+    ),
     # in values
     "richer-results": Difference(
         "dataclass, datetime, date, time, UUID and Enum are serialised",
+        "The official client answers with Runtime.MarshalError",
+    ),
+    "coroutine": Difference(
+        "A coroutine that the handler returns is awaited",
+        "On one event loop for the life of the environment, whatever decorators are around the `async def`. "
         "The official client answers with Runtime.MarshalError",
     ),
     "nan-event": Difference(
@@ -103,9 +112,46 @@ DIFFERENCES = {
         "A failure in a working directory that the handler has removed is reported",
         "Its name is left empty in the X-Ray cause. The official client exits",
     ),
+    "cancelled": Difference(
+        "A CancelledError is a failure of its invocation",
+        "It is no Exception to Python: the official client exits",
+    ),
+    "alarm": Difference(
+        "An alarm that an invocation leaves behind is cancelled",
+        "Set by `signal.alarm`, or `signal.setitimer` without an interval. With the official client it goes off in the "
+        "next invocation, or ends the process",
+    ),
+    "memory": Difference(
+        "A failure is reported when the handler has used up the memory and keeps it",
+        "4 MB of address space are kept back for that. The official client exits",
+    ),
+    "no-imports": Difference(
+        "A failure is reported without its stack where nothing can be imported any more",
+        "The handler has emptied `sys.modules` or `sys.meta_path`. What a report needs is imported with the first one, "
+        "so that no cold start pays for it",
+    ),
     "managed-lone-surrogate": Difference(
         "A lone surrogate in a result is escaped whatever `AWS_EXECUTION_ENV` says",
         "With that of Python 3.12 and later the official client exits",
+    ),
+    "chained": Difference(
+        "Causes, contexts, notes and the members of a group are in the log",
+        "After the official lines, or as `cause`, `context`, `notes` and `exceptions` in a JSON record. "
+        "The error JSON is the official one",
+    ),
+    "json-record": Difference(
+        "A JSON log record is JSON whatever it holds",
+        "NaN, infinities, keys that are no strings and a container in itself are logged as their text. "
+        "The official client writes NaN, which is no JSON, and raises into the handler for the others",
+    ),
+    "log-encoding": Difference(
+        "Log records are in UTF-8 whatever encoding `sys.stdout` has",
+        "A lone surrogate is escaped. The official client raises into the handler, and exits where it cannot write "
+        "the record of a failure",
+    ),
+    "traceback-line-end": Difference(
+        "A text record with a traceback ends with a line end",
+        "With the official client the next record begins on the traceback's last line",
     ),
     "exc-info-without-exception": Difference(
         "`exc_info=True` with no exception is logged as JSON",
@@ -113,7 +159,8 @@ DIFFERENCES = {
     ),
     "shadowed-stdlib": Difference(
         "A module of the function may have the name of one that the runtime does not use",
-        "A `json.py` beside the handler keeps the official client from starting",
+        "A `json.py` or `types.py` beside the handler keeps the official client from starting, a `traceback.py` from "
+        "living through the first failure",
     ),
     "forked-child": Difference(
         "A child that the handler forks posts nothing, and asks for no event",

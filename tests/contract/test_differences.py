@@ -22,9 +22,10 @@ from tests.contract.harness import (
 )
 from tests.contract.table import app
 
-# Differences that no case shows, each with a test of its own below, named for it: the harness leaves the first six out
-# of every comparison, and what the official client does in a forked child is chance.
+# Differences that no case shows, each with a test of its own below, named for it: the harness leaves them out of every
+# comparison, and what the official client does in a forked child is chance.
 OWN_TEST = {
+    "call-frame",
     "compact-json",
     "error-type-header",
     "init-content-type",
@@ -45,6 +46,7 @@ WORKS = Run(
     (Event(b"{}"), Event(b'"fail"')),
 )
 FAILS = Run(app("1 / 0\n"))
+NOT_ENTERED = [Run(app(f"handler = {handler}\n")) for handler in ("lambda event: 1", "5")]
 
 BOTH = pytest.mark.parametrize("runtime", [OURS, OURS_URLLIB3])
 
@@ -134,6 +136,15 @@ def test_init_frames(outcomes: Outcomes, runtime: str) -> None:
     assert "/app.py" in theirs[-1]
     assert len(ours) == 1
     assert "/app.py" in ours[0]
+
+
+@BOTH
+@pytest.mark.parametrize("run", NOT_ENTERED)
+def test_call_frame(outcomes: Outcomes, run: Run, runtime: str) -> None:
+    theirs, ours = (json.loads(outcomes(run, which)[1].requests[0].body) for which in (OFFICIAL, runtime))
+    assert "/awslambdaric/bootstrap.py" in theirs.pop("stackTrace")[-1]
+    assert ours.pop("stackTrace") == []
+    assert ours == theirs
 
 
 @BOTH

@@ -2,16 +2,18 @@
 
 import asyncio
 import functools
+import json
 import sys
 import types
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from samovar.errors import Fault
-from samovar.report import Report
 
-from samovar import handler
+from samovar import aio, handler
+from samovar.errors import Fault, is_failure
+from samovar.report import Report
+from tests.invocations import invocation
 
 
 @pytest.fixture
@@ -22,11 +24,21 @@ def module() -> Iterator[Any]:
     del sys.modules["user_code"]
 
 
+def called(name: str) -> Any:
+    """The handler as the loop calls it, with values for JSON."""
+    handle = handler.load(name)
+
+    def call(event: Any) -> Any:
+        response = handle(invocation(event=json.dumps(event).encode()))
+        assert isinstance(response, bytes)
+        return json.loads(response)
+
+    return call
+
+
 def test_a_function_is_called_directly(module: Any) -> None:
-    module.handler = lambda event, context: event
-    loaded = handler.load("user_code.handler")
-    assert loaded.call is module.handler
-    assert not loaded.raw
+    module.handler = lambda event, context: [event, context, sys._getframe(1).f_code.co_name]
+    assert called("user_code.handler")("event") == ["event", None, "handle"]
 
 
 class Service:
@@ -37,7 +49,7 @@ class Service:
         return await self(event, context)
 
 
-@pytest.mark.parametrize("name", ["function", "instance", "method", "partial", "nested_partial"])
+@pytest.mark.parametrize("name", ["function", "instance", "method", "partial", "nested_partial", "decorated"])
 def test_coroutine_functions_of_all_kinds_share_one_loop(module: Any, name: str) -> None:
     service = Service()
 
@@ -47,16 +59,11 @@ def test_coroutine_functions_of_all_kinds_share_one_loop(module: Any, name: str)
     module.function = function
     module.instance = service
     module.method = service.method
-    module.partial = functools.partial(function, context=None)
+    module.partial = functools.partial(lambda f, event, context: f(event, context), function)
     module.nested_partial = functools.partial(functools.partial(service.method))
-    if name == "partial":
-        module.partial = functools.partial(lambda f, event, context: f(event, context), function)
-        result = handler.load("user_code.partial").call(1, None)
-        assert asyncio.iscoroutine(result)
-        result.close()
-        return
-    call = handler.load(f"user_code.{name}").call
-    first, second = call(1, None), call(2, None)
+    module.decorated = lambda *args: function(*args)
+    call = called(f"user_code.{name}")
+    first, second = call(1), call(2)
     assert (first[0], second[0]) == (1, 2)
     assert first[1] == second[1]
 
@@ -65,15 +72,15 @@ def test_a_loop_of_the_functions_own_is_used_while_it_is_open(monkeypatch: pytes
     async def running() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
-    monkeypatch.setattr(handler, "_event_loop", None)
+    monkeypatch.setattr(aio, "_event_loop", None)
     theirs = asyncio.new_event_loop()
     asyncio.set_event_loop(theirs)
     try:
-        assert handler.run_coroutine(running()) is theirs
+        assert aio.run(running()) is theirs
         theirs.close()
-        ours = handler.run_coroutine(running())
+        ours = aio.run(running())
         assert ours is not theirs
-        assert handler.run_coroutine(running()) is ours
+        assert aio.run(running()) is ours
         ours.close()
     finally:
         theirs.close()
@@ -86,14 +93,19 @@ def test_a_cancelled_handler_has_failed_like_any_other(module: Any, monkeypatch:
         task.cancel("because")
         await task
 
-    monkeypatch.setattr(handler, "_event_loop", None)
+    monkeypatch.setattr(aio, "_event_loop", None)
     module.handler = function
-    with pytest.raises(Exception, match="because") as caught:
-        handler.load("user_code.handler").call({}, None)
-    report = Report(caught.value.with_traceback(caught.tb.tb_next), "id").error  # without this test's own frame
+    with pytest.raises(asyncio.CancelledError, match="because") as caught:
+        called("user_code.handler")({})
+    assert is_failure(caught.value)
+    trace = caught.tb
+    while trace.tb_frame.f_code.co_filename == __file__ and trace.tb_next is not None:  # this file's own frames
+        trace = trace.tb_next
+    report = Report(caught.value.with_traceback(trace), "id").error
     assert report["errorType"] == "CancelledError"
     assert "in function" in report["stackTrace"][0]
-    handler._event_loop.close()
+    assert aio._event_loop is not None
+    aio._event_loop.close()
 
 
 def test_what_a_coroutine_started_lives_on(module: Any) -> None:
@@ -108,8 +120,8 @@ def test_what_a_coroutine_started_lives_on(module: Any) -> None:
         return await state["task"]
 
     module.handler = function
-    call = handler.load("user_code.handler").call
-    assert [call({}, None), call({}, None)] == ["started", True]
+    call = called("user_code.handler")
+    assert [call({}), call({})] == ["started", True]
 
 
 @pytest.mark.parametrize(

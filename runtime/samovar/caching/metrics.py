@@ -7,7 +7,6 @@ Source: Amazon CloudWatch user guide, "Specification: Embedded metric format".
 
 import posix
 import sys
-from _weakref import ref
 from time import time
 
 from samovar import codec, logs
@@ -27,14 +26,12 @@ METRICS = (
     ("CacheLoadTime", "Milliseconds"),
 )
 _NOTHING = (0.0,) * len(METRICS)
-_caches: "list[ref[store.TTLCache]]" = []
 
 
 def switch_on(value: str) -> None:
     """Begins to count. Raises ValueError for a format other than emf."""
     if value != "emf":
         raise ValueError(f"SAMOVAR_METRICS={value!r}: want emf, or nothing")
-    store.register = lambda cache: _caches.append(ref(cache, _caches.remove))
     from samovar import hooks  # noqa: F401 (its deferred work comes before the report)
 
     environment.after_response.append(_report_safely)
@@ -52,7 +49,7 @@ def report() -> None:
     nothing.
     """
     now: tuple[float, ...] = _NOTHING
-    for cache in [cache for made in _caches if (cache := made()) is not None]:
+    for cache in [cache for made in store.alive if (cache := made()) is not None]:
         counted = cache.counters()
         now = tuple(sum(each) for each in zip(now, counted, cache.reported, strict=True))
         cache.reported = tuple(-count for count in counted)

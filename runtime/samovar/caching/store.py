@@ -8,28 +8,38 @@ Two clocks, one read. A frozen environment's monotonic clock may stand still whi
 be set back, so an entry ends when either clock says so. The cache's own time is wall time plus a shift, which grows by
 as much as the wall clock is found to have been set back. A hit reads the wall clock alone: the passing of a freeze
 shows in it at once. Both clocks are read, and the shift is made good, whenever wall time is not inside the WINDOW that
-follows the last reading of both; so also when it went back or stands still. What that gives up: wall time set back by
-less than 10 ms, or so as to land inside these 10 ms, is noticed 10 ms late. CLOCK_BOOTTIME would not do instead: it
-counts the sleep of the machine itself, and a virtual machine that its host stops, or restores from a snapshot, knows of
-none.
+follows the last reading of both, after TRUSTED hits, and by everything but a hit and a `set`. What that gives up: wall
+time that is set back by less than 10 ms, is set back into these 10 ms, or stands still in them, is noticed TRUSTED hits
+late at most. CLOCK_BOOTTIME would not do instead: it counts the sleep of the machine itself, and a virtual machine that
+its host stops, or restores from a snapshot, knows of none.
 
 Threads. A hit takes no lock: it reads the dict, the tuple of the clock and the entry, each in one step, both with the
 GIL and on the free-threaded build; an entry's key and value never change. All else holds the cache's lock, under which
 no loader ever runs.
+
+The dict is the truth; ring and heap follow it. A key's hash may change while it is held, and a signal handler may raise
+in the middle of a change: where that shows, the ring is made anew from the dict.
 """
 
 import posix
 import sys
 from _thread import RLock
+from _weakref import ref
 from time import monotonic, time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator
-    from typing import Any, Literal, Protocol
+    from typing import Any, Literal, Protocol, TypeVar
 
     from samovar.caching.flight import Flight
 
+    class Keyed(Protocol):
+        key: Hashable
+
+    Held = TypeVar("Held", bound=Keyed)
+
+    Clocks = tuple[Callable[[], float], Callable[[], float]]
     OnError = Literal["raise", "stale"]
 
     class Tier(Protocol):
@@ -42,7 +52,9 @@ if TYPE_CHECKING:
 
 MISSING: "Any" = object()  # no value; None is one
 FOREVER = float("inf")
+NAN = float("nan")
 WINDOW = 0.010  # s; for how long a reading of both clocks is good, and by what they may differ unless one has been set
+TRUSTED = 256  # hits for which it is good; up to this number CPython has all ints ready, and counting allocates none
 
 
 class Stats:
@@ -79,9 +91,27 @@ class Stats:
 
 
 class Entry:
-    """A value. `expires` ends its ttl, `dies` its stale time; `older` and `newer` stand beside it in SIEVE's ring."""
+    """A value. `expires` ends its ttl, `dies` its stale time; `older` and `newer` stand beside it in SIEVE's ring.
 
-    __slots__ = ("dies", "expires", "key", "newer", "older", "seen", "size", "stale", "stamp", "ttl", "value")
+    `refreshing` and `retry` are there with a stale time only: whether a refresh is queued (it may never come to run),
+    and before what time a load that failed is not repeated.
+    """
+
+    __slots__ = (
+        "dies",
+        "expires",
+        "key",
+        "newer",
+        "older",
+        "refreshing",
+        "retry",
+        "seen",
+        "size",
+        "stale",
+        "stamp",
+        "ttl",
+        "value",
+    )
     key: "Hashable"
     value: "Any"
     expires: float
@@ -91,8 +121,19 @@ class Entry:
     stamp: int
     size: int
     seen: bool
+    refreshing: bool
+    retry: float
     newer: "Entry"
     older: "Entry"
+
+
+class Failure:
+    """In place of a value: an exception that callers get until the load is tried again."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = _copy(error)
 
 
 def default_maxsize() -> int:
@@ -101,15 +142,28 @@ def default_maxsize() -> int:
     return 64 * (int(memory) if memory.isdigit() and int(memory) else 128)
 
 
-def check_times(ttl: float | None, stale: float = 0.0) -> float:
-    """The ttl to use. Raises ValueError where it is not above 0, or stale is below it; both are seconds."""
-    if ttl is None:
-        return FOREVER
-    if not isinstance(ttl, (int, float)) or not ttl > 0:
+def check_times(ttl: float | None, stale: float = 0.0, on_error: str = "raise", retry: float = 0.0) -> float:
+    """Return the ttl to use, a float. Raises ValueError where one of the four cannot be; times are in seconds."""
+    seconds = FOREVER if ttl is None else _seconds(ttl)
+    if not seconds > 0:
         raise ValueError(f"ttl={ttl!r}: give the seconds to keep a value, more than 0, or None for no end")
-    if not isinstance(stale, (int, float)) or not stale >= 0:
+    if not _seconds(stale) >= 0:
         raise ValueError(f"stale={stale!r}: give the seconds after the ttl in which the old value may still be served")
-    return ttl
+    if on_error not in ("raise", "stale"):
+        raise ValueError(f'on_error={on_error!r}: give "raise" or "stale"')
+    if not _seconds(retry) >= 0:
+        raise ValueError(f"retry={retry!r}: give the seconds after a failed load in which it is not tried again")
+    return seconds
+
+
+def _seconds(value: "Any") -> float:
+    """Return a number as a float; NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return NAN
+    try:
+        return float(value)
+    except OverflowError:
+        return NAN
 
 
 class TTLCache:
@@ -118,7 +172,7 @@ class TTLCache:
     maxsize   entries at most; by default 64 for each MB of AWS_LAMBDA_FUNCTION_MEMORY_SIZE
     ttl       seconds an entry lives that is stored without its own; by default it never ends
     maxbytes  at most so much by `sizeof(value)`; a value larger than all of it is not kept
-    tier      a second tier, shared by environments (RedisTier), that get_or_load reads through and writes to
+    tier      a second tier, shared by environments (samovar.caching.redis_tier), that get_or_load reads through and writes to
     name      what tells this cache's keys from others in the tier, and names it in the log
     clocks    wall time and a monotonic clock, both in seconds, for tests that move them
 
@@ -143,14 +197,15 @@ class TTLCache:
         "_lock",
         "_misses",
         "_monotonic",
-        "_refreshing",
         "_root",
         "_served_stale",
         "_sizeof",
         "_stamp",
         "_tier",
+        "_trusted",
         "_ttl",
         "_wall",
+        "_whole",
         "_windows",
         "maxbytes",
         "maxsize",
@@ -167,17 +222,17 @@ class TTLCache:
         sizeof: "Callable[[Any], int] | None" = None,
         tier: "Tier | None" = None,
         name: str = "",
-        clocks: "tuple[Callable[[], float], Callable[[], float]]" = (time, monotonic),
+        clocks: "Clocks" = (time, monotonic),
     ) -> None:
         if maxsize is None:
             maxsize = default_maxsize()
-        if not isinstance(maxsize, int) or maxsize < 1:
+        if not isinstance(maxsize, int) or isinstance(maxsize, bool) or maxsize < 1:
             raise ValueError(f"maxsize={maxsize!r}: give a number of entries, 1 or more")
         if (maxbytes is None) != (sizeof is None):
             raise ValueError(
                 "maxbytes and sizeof go together: sizeof(value) is a value's size in bytes, as len is for bytes"
             )
-        if maxbytes is not None and maxbytes < 1:
+        if maxbytes is not None and (not isinstance(maxbytes, int) or isinstance(maxbytes, bool) or maxbytes < 1):
             raise ValueError(f"maxbytes={maxbytes!r}: give a number of bytes, 1 or more")
         if tier is not None and not name:
             raise ValueError("a cache with a second tier needs a name=, which tells its keys from other caches'")
@@ -195,18 +250,20 @@ class TTLCache:
         self._windows = False  # whether any entry was ever stored with a stale window
         self._root = self._hand = Entry()  # closes SIEVE's ring: root.newer is the oldest entry, root.older the newest
         self._root.newer = self._root.older = self._root
+        self._root.key = MISSING  # where the ring is empty and the dict is not, it is the root that is to be evicted
+        self._root.seen = False
+        self._whole = True  # False while the ring is being changed, and so after a change that was broken off
         self._flights: dict[Hashable, Flight] = {}
-        self._refreshing: dict[Hashable, Entry] = {}  # what a refresh is queued for; it may never come to run
         self._lock = RLock()  # re-entrant, because a destructor that the collector runs may come back here
         self._wall, self._monotonic = clocks
         wall = self._wall()
         self._lead = wall - self._monotonic()  # of the wall clock over the other one
         self._clock = (wall, wall + WINDOW, 0.0)  # between the first two wall time is trusted; the shift
+        self._trusted = TRUSTED  # hits left to the reading; those that it has had are not in _hits yet
         self._hits = self._misses = self._loads = self._load_errors = 0
         self._evictions = self._expirations = self._served_stale = 0
         self._load_seconds = 0.0
-        if register is not None:
-            register(self)
+        alive.append(ref(self, alive.remove))
 
     # The hit path. What `get` does is here and nowhere else.
 
@@ -216,14 +273,19 @@ class TTLCache:
         if entry is not None:
             wall = self._wall()
             low, high, shift = self._clock
-            if (wall + shift if low < wall < high else self._read_both()) < entry.expires:
+            if low < wall < high and (left := self._trusted):
+                if wall + shift < entry.expires:
+                    entry.seen = True
+                    self._trusted = left - 1
+                    return entry.value
+            elif self._read_both() < entry.expires:
                 entry.seen = True
-                self._hits += 1
+                self._trusted -= 1
                 return entry.value
         if default is not MISSING:
             with self._lock:
                 self._misses += 1
-                self._expire(self._now())
+                self._expire(self._read_both())
         return default
 
     def _read_both(self) -> float:
@@ -238,12 +300,9 @@ class TTLCache:
                 shift += self._lead - lead
                 self._lead = lead
             self._clock = (wall, wall + WINDOW, shift)
+            left, self._trusted = self._trusted, TRUSTED
+            self._hits += TRUSTED - left
             return wall + shift
-
-    def _now(self) -> float:
-        wall = self._wall()
-        low, high, shift = self._clock
-        return wall + shift if low < wall < high else self._read_both()
 
     # Storing and taking out.
 
@@ -254,11 +313,24 @@ class TTLCache:
         """
         self._put(key, value, self._ttl if ttl is None else check_times(ttl), 0.0, None)
 
-    def _put(self, key: "Hashable", value: "Any", ttl: float, stale: float, flight: "Flight | None") -> None:
-        """Stores a value; one that a load brought (`flight`) only if nobody set, deleted or cleared meanwhile."""
+    def _put(
+        self,
+        key: "Hashable",
+        value: "Any",
+        ttl: float,
+        stale: float,
+        flight: "Flight | None",
+        since: float | None = None,
+    ) -> None:
+        """Store a value; one that a load brought (`flight`) only if nobody set, deleted or cleared meanwhile.
+
+        since: the time from which its age counts, by default now. All that may raise comes before the first change.
+        """
         size = 0
-        if self._sizeof is not None and (size := self._sizeof(value)) < 0:
-            raise ValueError(f"sizeof gave {size!r} for the value of {key!r}: give its size in bytes, 0 or more")
+        if self._sizeof is not None and not isinstance(value, Failure):
+            size = self._sizeof(value)
+            if not size >= 0:
+                raise ValueError(f"sizeof gave {size!r} for the value of {key!r}: give its size in bytes, 0 or more")
         entry = Entry()
         entry.key = key
         entry.value = value
@@ -270,47 +342,55 @@ class TTLCache:
         with self._lock:
             if flight is not None and self._flights.get(key) is not flight:
                 return
-            if self._flights:
+            wall = self._wall()
+            low, high, shift = self._clock
+            now = wall + shift if low < wall < high else self._read_both()
+            old = self._entries.get(key)
+            self._date(entry, now if since is None else since)
+            if self._flights and flight is None:
                 self._flights.pop(key, None)
-            entries = self._entries
-            now = self._now()
-            old = entries.get(key)
             if old is not None:
                 gone.append(self._unlink(old))
                 entry.seen = True  # to be stored again counts as a hit, as it does in SIEVE's own simulator
             ends = self._ends
             if ends and ends[0][0] <= now:
                 self._expire(now, gone)
+            if entry.dies <= now:  # it took longer to load than it may live
+                return
             if self.maxbytes is not None:
                 if size > self.maxbytes:
                     return
                 while self._bytes + size > self.maxbytes:
                     gone.append(self._evict())
-                self._bytes += size
-            if len(entries) >= self.maxsize:
+            while len(self._entries) >= self.maxsize:
                 gone.append(self._evict())
+            if not self._whole:
+                self._mend()
+            self._whole = False
             root = self._root
-            entry.older = root.older
             entry.newer = root
-            entry.older.newer = root.older = entry
-            self._date(entry, now)
-            entries[key] = entry
+            entry.older = newest = root.older
+            newest.newer = root.older = entry
+            if size:
+                self._bytes += size
+            self._entries[key] = entry
+            self._whole = True
 
-    def _date(self, entry: Entry, now: float) -> None:
-        """Gives an entry its end, counted from now."""
-        entry.expires = now + entry.ttl
+    def _date(self, entry: Entry, since: float) -> None:
+        """Give an entry its end, counted from `since`."""
+        ends = self._ends
+        if len(ends) > 3 * len(self._entries) + 16:  # mostly void: a pass is paid for by as many stores
+            ends[:] = [(each.dies, each.stamp, each.key) for each in self._entries.values() if each.dies < FOREVER]
+            ends.sort()
+        entry.expires = since + entry.ttl
         entry.dies = entry.expires + entry.stale
         self._stamp = entry.stamp = self._stamp + 1
         if entry.stale:
+            entry.refreshing = False
+            entry.retry = 0.0
             self._windows = True
         if entry.dies < FOREVER:
-            ends = self._ends
             size = len(ends)
-            if size > 3 * len(self._entries) + 16:  # mostly void: a pass over it is paid for by as many stores
-                get = self._entries.get
-                ends[:] = [end for end in ends if (held := get(end[2])) is not None and held.stamp == end[1]]
-                ends.sort()
-                size = len(ends)
             end = (entry.dies, entry.stamp, entry.key)
             if not size or ends[(size - 1) >> 1] <= end:  # as always with one ttl for all: the heap is one already
                 ends.append(end)
@@ -320,13 +400,45 @@ class TTLCache:
                 heappush(ends, end)
 
     def _unlink(self, entry: Entry) -> Entry:
-        del self._entries[entry.key]
-        entry.older.newer = entry.newer
-        entry.newer.older = entry.older
+        whole = self._whole
+        self._whole = False
+        try:
+            found = self._entries.pop(entry.key)
+        except Exception:
+            found = None
+        if found is not entry or not whole:
+            if found is not entry and found is not None:
+                self._entries[found.key] = found
+            self._mend()
+            return entry
+        older = entry.older
+        older.newer = newer = entry.newer
+        newer.older = older
         if self._hand is entry:
-            self._hand = entry.newer
-        self._bytes -= entry.size
+            self._hand = newer
+        if entry.size:
+            self._bytes -= entry.size
+        self._whole = True
         return entry
+
+    def _mend(self) -> None:
+        """Make the ring anew from the dict, without the entries that their keys do not find any more."""
+        before = self._entries
+        after = findable(before)
+        root = at = self._hand = self._root
+        for entry in before.values():  # neighbours that point at each other would be left to the cycle collector
+            entry.older = entry.newer = root
+        total = 0
+        for entry in after.values():  # in the order in which they were stored, which is the ring's
+            entry.older = at
+            at.newer = entry
+            at = entry
+            total += entry.size
+        at.newer = root
+        root.older = at
+        self._bytes = total
+        self._entries = after
+        self._whole = True
 
     def _evict(self) -> Entry:
         """SIEVE (Zhang et al., NSDI 2024): from the hand towards the newer, the first not hit since the hand passed."""
@@ -346,7 +458,7 @@ class TTLCache:
             from _heapq import heappop
 
             _, stamp, key = heappop(ends)
-            entry = self._entries.get(key)
+            entry = find(self._entries, key)
             if entry is not None and entry.stamp == stamp:
                 self._unlink(entry)
                 self._expirations += 1
@@ -359,7 +471,7 @@ class TTLCache:
         with self._lock:
             self._flights.pop(key, None)
             entry = self._entries.get(key)
-            there = entry is not None and self._now() < entry.expires
+            there = entry is not None and self._read_both() < entry.expires
             if entry is not None:
                 self._unlink(entry)
         if self._tier is not None:
@@ -368,14 +480,14 @@ class TTLCache:
 
     def touch(self, key: "Hashable", ttl: float | None = None) -> bool:
         """Lets the value live for `ttl` seconds from now, by default for its own ttl again; whether there was one."""
-        check_times(ttl)
+        seconds = check_times(ttl)
         with self._lock:
             entry = self._entries.get(key)
-            now = self._now()
+            now = self._read_both()
             if entry is None or now >= entry.expires:
                 return False
             if ttl is not None:
-                entry.ttl = ttl
+                entry.ttl = seconds
             self._date(entry, now)
             entry.seen = True
             return True
@@ -383,7 +495,7 @@ class TTLCache:
     def ttl(self, key: "Hashable") -> float | None:
         """Seconds that the value has left, infinite where it was stored without end; None where there is no value."""
         entry = self._entries.get(key)
-        left = -1.0 if entry is None else entry.expires - self._now()
+        left = -1.0 if entry is None else entry.expires - self._read_both()
         return left if left > 0 else None
 
     def clear(self) -> None:
@@ -402,7 +514,7 @@ class TTLCache:
 
     def _fresh(self) -> "list[Hashable]":
         with self._lock:
-            now = self._now()
+            now = self._read_both()
             return [key for key, entry in self._entries.items() if now < entry.expires]
 
     def __iter__(self) -> "Iterator[Hashable]":
@@ -412,17 +524,18 @@ class TTLCache:
     def __len__(self) -> int:
         """How many entries have not expired."""
         with self._lock:
-            self._expire(self._now(), limit=sys.maxsize)
+            self._expire(self._read_both(), limit=sys.maxsize)
             return len(self._fresh()) if self._windows else len(self._entries)
 
     def stats(self) -> Stats:
         """The counters since the cache was made, and its size: entries held, the stale ones too."""
         stats = Stats()
         with self._lock:
-            self._expire(self._now(), limit=sys.maxsize)
+            self._expire(self._read_both(), limit=sys.maxsize)
             stats.size = len(self._entries)
             stats.maxsize = self.maxsize
-            stats.hits, stats.misses, stats.stale = self._hits, self._misses, self._served_stale
+            stats.hits = self._hits + TRUSTED - self._trusted
+            stats.misses, stats.stale = self._misses, self._served_stale
             stats.loads, stats.load_errors, stats.load_seconds = self._loads, self._load_errors, self._load_seconds
             stats.evictions, stats.expirations = self._evictions, self._expirations
         return stats
@@ -430,7 +543,8 @@ class TTLCache:
     def counters(self) -> "tuple[float, ...]":
         """What the metrics tell: hits, misses, stale values served, loads, and milliseconds spent loading."""
         with self._lock:
-            return self._hits, self._misses, self._served_stale, self._loads, self._load_seconds * 1000
+            hits = self._hits + TRUSTED - self._trusted
+            return hits, self._misses, self._served_stale, self._loads, self._load_seconds * 1000
 
     # Loading: one load at a time for a key, the others wait for it.
 
@@ -442,37 +556,36 @@ class TTLCache:
         *,
         stale: float = 0.0,
         on_error: "OnError" = "raise",
+        retry: float = 0.0,
     ) -> "Any":
-        """The value under `key`, or what `loader()` gives, kept for `ttl` seconds (the cache's own where not given).
+        """The value under `key`, or what `loader()` gives, kept for `ttl` seconds (the cache's own where not given),
+        counted from when it began to load.
 
-        Callers that come while it is being loaded, in any thread, wait and get its value or its exception; an exception
-        is not kept. With `stale`, a caller within so many seconds after the ttl gets the old value at once, and one
-        refresh is deferred until after the response; a refresh that fails is logged, and the old value stays until that
-        time is over. With on_error="stale" such a caller loads, and gets the old value if that fails. Raises LoadCycle
-        where the loader asks for its own key, directly or by way of other loaders.
+        Callers that come while it is being loaded, in any thread, wait and get its value or its exception. With
+        `stale`, a caller within so many seconds after the ttl gets the old value at once, and one refresh is deferred
+        until after the response; a refresh that fails is logged, and the old value stays until that time is over. With
+        on_error="stale" such a caller loads, and gets the old value if that fails. With `retry`, a load that failed is
+        not tried again for so many seconds: callers get the old value where there is one, or else the same exception
+        (a copy, without its traceback); by default an exception is not kept. Raises LoadCycle where the loader asks for
+        its own key, directly or by way of other loaders, and TypeError where it gives an iterator or an awaitable.
         """
         value = self.get(key, MISSING)
         if value is not MISSING:
             return value
-        ttl = self._ttl if ttl is None else check_times(ttl, stale)
-        old = None
-        counted = False
-        while True:
-            value, flight, mine, kept = self._look(key, stale, on_error, counted)
-            if flight is None:
-                if mine:
-                    _defer(self._refresh, key, loader, ttl, stale)
-                return value
-            old = old or kept
-            counted = True
-            try:
-                value = self._load(flight, loader, ttl, stale) if mine else flight.wait()
-            except Exception:
-                if old is not None and self._still_serves(old):
-                    return old.value
-                raise
-            if value is not MISSING:
-                return value
+        ttl = check_times(self._ttl if ttl is None else ttl, stale, on_error, retry)
+        from samovar.caching.flight import Flight
+
+        with Flight(self, key) as flight, flight:
+            while True:
+                value = self._look(flight, stale, on_error)
+                if value is not MISSING:
+                    if flight.refreshes is not None:
+                        _defer(self._refresh, flight.refreshes, key, loader, ttl, stale, retry)
+                        flight.refreshes = None
+                    return _given(value)
+                value = self._fly(flight, loader, ttl, stale, retry)
+                if value is not MISSING:
+                    return value
 
     async def get_or_load_async(
         self,
@@ -482,6 +595,7 @@ class TTLCache:
         *,
         stale: float = 0.0,
         on_error: "OnError" = "raise",
+        retry: float = 0.0,
     ) -> "Any":
         """`get_or_load` for a coroutine function: waiting holds up neither the event loop nor other keys.
 
@@ -490,137 +604,234 @@ class TTLCache:
         value = self.get(key, MISSING)
         if value is not MISSING:
             return value
-        ttl = self._ttl if ttl is None else check_times(ttl, stale)
-        old = None
-        counted = False
-        while True:
-            value, flight, mine, kept = self._look(key, stale, on_error, counted)
-            if flight is None:
-                if mine:
-                    self._defer_async(key, loader, ttl, stale)
-                return value
-            old = old or kept
-            counted = True
-            try:
-                value = await (self._load_async(flight, loader, ttl, stale) if mine else flight.wait_async())
-            except Exception:
-                if old is not None and self._still_serves(old):
-                    return old.value
-                raise
-            if value is not MISSING:
-                return value
-
-    def _look(
-        self, key: "Hashable", stale: float, on_error: "OnError", counted: bool
-    ) -> "tuple[Any, Flight | None, bool, Entry | None]":
-        """What there is for a caller who found nothing fresh: (value, flight, mine, old).
-
-        No flight: the value is the answer, and if `mine` it is for this caller to queue a refresh. A flight: to be
-        flown if `mine`, else to be waited for, and `old` may be served if it fails.
-        """
+        ttl = check_times(self._ttl if ttl is None else ttl, stale, on_error, retry)
         from samovar.caching.flight import Flight
 
+        with Flight(self, key) as flight, flight:
+            while True:
+                value = self._look(flight, stale, on_error)
+                if value is not MISSING:
+                    if flight.refreshes is not None:
+                        self._defer_async(flight.refreshes, key, loader, ttl, stale, retry)
+                        flight.refreshes = None
+                    return _given(value)
+                value = await self._fly_async(flight, loader, ttl, stale, retry)
+                if value is not MISSING:
+                    return value
+
+    def _look(self, flight: "Flight", stale: float, on_error: "OnError") -> "Any":
+        """What there is for a caller who found nothing fresh: a value, or a Failure.
+
+        MISSING: `flight` has joined another one, or is to load. Where it has an entry to refresh, that is to be queued.
+        """
+        key = flight.key
         with self._lock:
+            now = self._read_both()
             entry = self._entries.get(key)
+            other = self._flights.get(key)
             if entry is not None:
-                now = self._now()
                 if now < entry.expires:  # somebody has just stored it
                     self._hits += 1
-                    return entry.value, None, False, None
-                if now >= min(entry.dies, entry.expires + stale):
+                    return entry.value
+                if type(entry.value) is Failure:
+                    if now < entry.dies:
+                        self._misses += not flight.counted
+                        return entry.value
                     entry = None
-                elif on_error != "stale":
+                elif now >= min(entry.dies, entry.expires + stale):
+                    entry = None
+                elif on_error != "stale" or now < entry.retry:
                     self._served_stale += 1
                     entry.seen = True
-                    first = self._refreshing.get(key) is not entry and key not in self._flights
-                    if first:
-                        self._refreshing[key] = entry
-                    return entry.value, None, first, None
-            if not counted:
+                    if on_error != "stale" and not entry.refreshing and other is None and now >= entry.retry:
+                        flight.refreshes = entry
+                        entry.refreshing = True
+                    return entry.value
+            if not flight.counted:
+                flight.counted = True
                 self._misses += 1
-                self._expire(self._now())
-            flight = self._flights.get(key)
-            if flight is not None:
-                return MISSING, flight, False, entry
-            flight = self._flights[key] = Flight(key, self._monotonic(), self._landed)
-            return MISSING, flight, True, entry
+                self._expire(now)
+            flight.old = entry
+            if other is None or not flight.join(other):
+                self._begin(flight, now, other is None)
+            return MISSING
+
+    def _begin(self, flight: "Flight", now: float, for_others: bool) -> None:
+        flight.since = now
+        flight.begun = self._monotonic()
+        if for_others:
+            self._flights[flight.key] = flight
 
     def _still_serves(self, old: Entry) -> bool:
         with self._lock:
-            if self._now() >= old.dies:
+            if self._read_both() >= old.dies:
                 return False
             self._served_stale += 1
             return True
 
-    def _load(self, flight: "Flight", loader: "Callable[[], Any]", ttl: float, stale: float) -> "Any":
-        with flight:
+    def _fly(self, flight: "Flight", loader: "Callable[[], Any]", ttl: float, stale: float, retry: float) -> "Any":
+        try:
+            return flight.wait() if flight.joined else self._load(flight, loader, ttl, stale, retry)
+        except Exception:
+            if flight.old is not None and self._still_serves(flight.old):
+                return flight.old.value
+            raise
+
+    async def _fly_async(
+        self, flight: "Flight", loader: "Callable[[], Awaitable[Any]]", ttl: float, stale: float, retry: float
+    ) -> "Any":
+        try:
+            if flight.joined:
+                return await flight.wait_async()
+            return await self._load_async(flight, loader, ttl, stale, retry)
+        except Exception:
+            if flight.old is not None and self._still_serves(flight.old):
+                return flight.old.value
+            raise
+
+    def _load(self, flight: "Flight", loader: "Callable[[], Any]", ttl: float, stale: float, retry: float) -> "Any":
+        try:
+            flight.enter()
             tier = self._tier
             value = loader() if tier is None else tier.fetch(self._shared_key(flight.key), loader, ttl)
-            if hasattr(type(value), "__await__"):
+            kind = type(value)
+            if hasattr(kind, "__await__"):
                 if hasattr(value, "close"):
                     value.close()
                 raise TypeError(f"the loader of {flight.key!r} gave an awaitable: use get_or_load_async")
-            self._put(flight.key, value, ttl, stale, flight)
-            flight.value = value
+            if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+                _check_iterator(kind, flight.key)
+            self._put(flight.key, value, ttl, stale, flight, flight.since)
+        except Exception as error:
+            self._failed(flight, error, retry)
+            raise
+        flight.value = value
         return value
 
     async def _load_async(
-        self, flight: "Flight", loader: "Callable[[], Awaitable[Any]]", ttl: float, stale: float
+        self, flight: "Flight", loader: "Callable[[], Awaitable[Any]]", ttl: float, stale: float, retry: float
     ) -> "Any":
-        with flight:
+        try:
+            flight.enter()
             tier = self._tier
             value = await (loader() if tier is None else tier.fetch_async(self._shared_key(flight.key), loader, ttl))
-            self._put(flight.key, value, ttl, stale, flight)
-            flight.value = value
+            kind = type(value)
+            if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+                _check_iterator(kind, flight.key)
+            self._put(flight.key, value, ttl, stale, flight, flight.since)
+        except Exception as error:
+            self._failed(flight, error, retry)
+            raise
+        flight.value = value
         return value
 
-    def _landed(self, flight: "Flight") -> None:
+    def _failed(self, flight: "Flight", error: Exception, retry: float) -> None:
+        """Note a load's exception for those who wait, and for `retry` seconds for those who come later."""
+        from samovar.caching.flight import LoadCycle
+
+        flight.fail(error)
+        if not retry or isinstance(error, LoadCycle):
+            return
         with self._lock:
-            if self._flights.get(flight.key) is flight:
-                del self._flights[flight.key]
+            if find(self._flights, flight.key) is not flight:
+                return
+            old, now = find(self._entries, flight.key), self._read_both()
+            if old is not None and type(old.value) is not Failure and now < old.dies:
+                old.retry = now + retry
+                return
+            try:
+                failure = Failure(error)
+            except Exception:  # a class that cannot be copied
+                return
+            # Past its ttl from the first, and by more than the clocks may jitter: only _look gives it.
+            self._put(flight.key, failure, -1.0, 1.0 + retry, flight)
+
+    def land(self, flight: "Flight") -> None:
+        """Take a flight out of those under way. Called again where a signal handler broke the first call off."""
+        with self._lock:
+            if flight.landed or flight.begun is None:
+                return
+            flights = self._flights
+            if find(flights, flight.key) is flight:
+                del flights[flight.key]
+            elif flights:  # deleted or set meanwhile; or its key's hash has changed, and would leave it there for ever
+                self._flights = findable(flights)
             self._loads += 1
             self._load_seconds += self._monotonic() - flight.begun
             if flight.value is MISSING:
                 self._load_errors += 1
+            flight.landed = True
+
+    def forked(self) -> None:
+        """Make the cache usable in a child process, where the threads that were loading or held the lock are not."""
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+        else:  # somebody was in the middle of a change
+            self._lock = RLock()
+            self.clear()
+        self._flights = {}
+        if self._windows:
+            for entry in self._entries.values():
+                entry.refreshing = False
 
     # Refreshing what has gone stale, after the response.
 
-    def _take_off(self, key: "Hashable") -> "Flight | None":
-        """A flight for a refresh, unless somebody is loading the key already or has stored it anew."""
+    def _take_off(self, flight: "Flight") -> bool:
+        """Whether a refresh is to load, as nobody else is loading the key or has stored it anew."""
+        with self._lock:
+            entry, now = self._entries.get(flight.key), self._read_both()
+            if flight.key in self._flights or (entry is not None and now < entry.expires):
+                return False
+            self._begin(flight, now, True)
+            return True
+
+    def _refresh(
+        self, old: Entry, key: "Hashable", loader: "Callable[[], Any]", ttl: float, stale: float, retry: float
+    ) -> None:
         from samovar.caching.flight import Flight
 
-        with self._lock:
-            entry = self._entries.get(key)
-            if key in self._flights or (entry is not None and self._now() < entry.expires):
-                return None
-            flight = self._flights[key] = Flight(key, self._monotonic(), self._landed)
-            return flight
-
-    def _refresh(self, key: "Hashable", loader: "Callable[[], Any]", ttl: float, stale: float) -> None:
         try:
-            if (flight := self._take_off(key)) is not None:
-                self._load(flight, loader, ttl, stale)
+            with Flight(self, key) as flight, flight:
+                if self._take_off(flight):
+                    self._load(flight, loader, ttl, stale, retry)
         except Exception as error:
             self._log_refresh(key, error)
         finally:
-            self._refreshing.pop(key, None)
+            old.refreshing = False
 
     async def _refresh_async(
-        self, key: "Hashable", loader: "Callable[[], Awaitable[Any]]", ttl: float, stale: float
+        self,
+        old: Entry,
+        key: "Hashable",
+        loader: "Callable[[], Awaitable[Any]]",
+        ttl: float,
+        stale: float,
+        retry: float,
     ) -> None:
+        from samovar.caching.flight import Flight
+
         try:
-            if (flight := self._take_off(key)) is not None:
-                await self._load_async(flight, loader, ttl, stale)
+            with Flight(self, key) as flight, flight:
+                if self._take_off(flight):
+                    await self._load_async(flight, loader, ttl, stale, retry)
         except Exception as error:
             self._log_refresh(key, error)
         finally:
-            self._refreshing.pop(key, None)
+            old.refreshing = False
 
-    def _defer_async(self, key: "Hashable", loader: "Callable[[], Awaitable[Any]]", ttl: float, stale: float) -> None:
+    def _defer_async(
+        self,
+        old: Entry,
+        key: "Hashable",
+        loader: "Callable[[], Awaitable[Any]]",
+        ttl: float,
+        stale: float,
+        retry: float,
+    ) -> None:
         """Queue a refresh that needs an event loop: the caller's own if it is still open by then, or a new one."""
         from samovar import aio
 
-        _defer(aio.finisher(lambda: self._refresh_async(key, loader, ttl, stale)))
+        _defer(aio.finisher(lambda: self._refresh_async(old, key, loader, ttl, stale, retry)))
 
     def _log_refresh(self, key: "Hashable", error: Exception) -> None:
         from samovar import logs
@@ -653,10 +864,55 @@ def _check_shared(key: "Hashable") -> None:
         )
 
 
+def _check_iterator(kind: type, key: "Hashable") -> None:
+    """Raises TypeError for what generator functions, `map` and their like give. An object that can do more than be
+    iterated over, such as an open file, may be what is to be kept.
+    """
+    if kind.__module__ in ("builtins", "itertools"):
+        raise TypeError(f"the loader of {key!r} gave a {kind.__name__}, to be gone through once only: give a list")
+
+
+def _given(value: "Any") -> "Any":
+    if type(value) is Failure:
+        raise _copy(value.error)
+    return value
+
+
+def _copy(error: Exception) -> Exception:
+    """An exception like this one without its traceback, cause and context, which hold all that the loader held."""
+    kind = type(error)
+    # A class of the user's may take other arguments than those that it hands to Exception.
+    copy = kind(*error.__reduce__()[1]) if kind.__module__ == "builtins" else kind.__new__(kind, *error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy
+
+
+def find(held: "dict[Hashable, Held]", key: "Hashable") -> "Held | None":
+    """Return what is held under a key that is not the caller's, who is not to get what its hash raises."""
+    try:
+        return held.get(key)
+    except Exception:
+        return None
+
+
+def findable(held: "dict[Hashable, Held]") -> "dict[Hashable, Held]":
+    """Return what its own key still finds, in the same order."""
+    return {each.key: each for each in list(held.values()) if find(held, each.key) is each}
+
+
 def _defer(f: "Callable[..., Any]", *args: "Any") -> None:
     from samovar import hooks
 
     hooks.defer(f, *args)
 
 
-register: "Callable[[TTLCache], None] | None" = None  # set by the metrics, where they are on
+alive: "list[ref[TTLCache]]" = []
+
+
+def _forked() -> None:
+    for each in alive:
+        if (cache := each()) is not None:
+            cache.forked()
+
+
+posix.register_at_fork(after_in_child=_forked)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from samovar.invocation import Invocation
     from samovar.response import Response
 
-_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE
 _JSON = "application/json"
+_VALUES = frozenset((dict, list, str, int, float, bool, type(None)))  # most results: nothing to be awaited, no bytes
 
 
 def load(name: str) -> "Handle":
@@ -27,15 +27,6 @@ def load(name: str) -> "Handle":
     Raises Fault with the official client's error types, or whatever the module raises while it is imported.
     """
     function = _find(name)
-    if _gives_coroutine(function):
-        from samovar import aio
-
-        run = aio.run
-        return _handle(lambda event, context: run(function(event, context)))
-    return _handle(function)
-
-
-def _handle(function: "Any") -> "Handle":
     loads, dumps = codec.loads, codec.dumps
 
     def handle(invocation: "Invocation") -> "bytes | Response":
@@ -49,10 +40,15 @@ def _handle(function: "Any") -> "Handle":
             event = bytes(invocation.take_event())
         result = function(event, invocation.context)
         del event
-        if isinstance(result, bytes):
-            from samovar.response import Response
+        if type(result) not in _VALUES:
+            if hasattr(type(result), "__await__"):
+                from samovar import aio
 
-            return Response(result, "application/unknown")
+                result = aio.run(result)
+            if isinstance(result, bytes):
+                from samovar.response import Response
+
+                return Response(result, "application/unknown")
         try:
             return dumps(result)
         except Exception as exc:
@@ -86,15 +82,3 @@ def _find(name: str) -> "Any":
         return getattr(sys.modules[dotted], attribute)
     except AttributeError:
         raise Fault("Runtime.HandlerNotFound", f"Handler '{attribute}' missing on module '{module_name}'") from None
-
-
-def _gives_coroutine(function: "Any") -> bool:
-    """Whether calling it gives a coroutine, as the code says: behind functools.partial, or an object's `__call__`."""
-    functools = sys.modules.get("functools")
-    while functools is not None and isinstance(function, functools.partial):
-        function = function.func
-    try:
-        code = function.__code__ if hasattr(function, "__code__") else type(function).__call__.__code__
-        return bool(code.co_flags & _CO_COROUTINE)
-    except Exception:  # an object may have any attribute, and raise anything where it has none
-        return False

@@ -1,0 +1,93 @@
+"""The failure of an invocation or of INIT: logged and posted, whatever the function has done to the interpreter.
+
+What a report needs is imported when there is a failure, and something is kept back for that. Knows the Runtime API
+client, the report and the log; knows nothing of the loop.
+"""
+
+import posix
+
+from samovar import codec, logs
+from samovar.runtime_api import ApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from samovar.invocation import Invocation
+    from samovar.runtime_api import RuntimeClient
+
+_RESERVED = 1 << 22  # bytes of address space, never touched: what a report imports needs less
+_UNTOLD = (
+    b'{"errorMessage":"The failure cannot be described","errorType":"Runtime.Unknown","requestId":"","stackTrace":[]}'
+)
+_reserve: "list[Any]" = []  # memory and a descriptor
+
+
+def report(client: "RuntimeClient", invocation: "Invocation | None", exc: BaseException) -> None:
+    """Log a failure and post it. invocation: None in INIT.
+
+    Raises NotTaken where the Runtime API does not take it, ApiError where it asks the environment to end.
+    """
+    request_id = invocation.id if invocation else ""
+    if isinstance(exc, MemoryError):
+        _give_up_reserve()
+    try:
+        for _ in range(2):
+            try:
+                from samovar.report import Report
+
+                told = Report(exc, request_id)
+                body, cause = told.body(), told.xray_header()
+                logs.write_error(told.error, told.details)
+                _post(client, invocation, body, told.error["errorType"], cause)
+                return
+            except ApiError:
+                raise
+            except Exception:  # descriptors or memory are used up, or nothing can be imported
+                _give_up_reserve()
+        error = logs.bare(exc, request_id)
+        try:
+            body = codec.dumps(error)
+        except Exception:
+            body = _UNTOLD
+        try:
+            logs.write_error(error)
+        except Exception:
+            pass
+        _post(client, invocation, body, error["errorType"], b"")
+    finally:
+        hold_reserve()
+
+
+def _post(
+    client: "RuntimeClient", invocation: "Invocation | None", body: bytes, error_type: str, xray_cause: bytes
+) -> None:
+    if invocation is None:
+        client.fail_init(body, error_type)
+    else:
+        client.fail(invocation, body, error_type, xray_cause)
+
+
+def hold_reserve() -> None:
+    """Keep back some memory and a descriptor, so that a failure can be reported when a function has used up all the
+    others.
+    """
+    size = _RESERVED
+    while not _reserve and size >= _RESERVED // 8:
+        try:
+            memory = bytes(size)
+            _reserve[:] = memory, posix.open("/", posix.O_RDONLY)
+        except MemoryError:
+            size //= 2
+        except OSError:
+            return  # they are still used up
+
+
+def _give_up_reserve() -> None:
+    if _reserve:
+        descriptor = _reserve.pop()
+        _reserve.clear()
+        try:
+            posix.close(descriptor)
+        except OSError:
+            pass  # the function has closed it
