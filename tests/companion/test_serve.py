@@ -13,7 +13,7 @@ import samovar
 from samovar.companion import Companion
 from samovar.environment import environment
 from samovar.errors import Fault
-from tests.companion.conftest import context, in_flight
+from tests.companion.conftest import context
 
 Serve = Callable[[str], Companion]
 
@@ -196,7 +196,7 @@ def test_in_json_mode_each_line_is_a_record_with_the_request_id(
     serve: Serve, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_LOG_FORMAT", "JSON")
-    monkeypatch.setattr(environment, "invocation", in_flight(context()))
+    monkeypatch.setattr(environment, "log_ids", (context().aws_request_id, None))
     companion = serve("os.write(2, b'be'); os.write(2, b'gin\\r\\nend \\xff\\n\\nrest'); return event")
     companion.call(1)
     first = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
