@@ -776,18 +776,18 @@ def test_an_interpreter_that_ends_takes_its_companions_along(program: Callable[[
 
 def test_a_companion_that_is_closed_or_forgotten_leaves_no_hook(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "running", True)
-    monkeypatch.setattr("samovar.hooks._shutdown", [])
+    monkeypatch.setattr(environment, "shutdown_hooks", [])
     monkeypatch.setattr("samovar.hooks._watch_sigterm", lambda: None)
     others = children()
     companion = Companion(program(PID))
     companion.close()
     failure(lambda: Companion(program("sys.exit(1)")))
-    assert hooks._shutdown == []
+    assert environment.shutdown_hooks == []
     companion = Companion(program(PID))
-    assert len(hooks._shutdown) == 1
+    assert len(environment.shutdown_hooks) == 1
     del companion
     gc.collect()
-    assert hooks._shutdown == []
+    assert environment.shutdown_hooks == []
     assert children() <= others
 
 
@@ -901,7 +901,7 @@ def test_after_a_failure_the_next_program_reads_before_the_next_event(
     start: Start, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
     monkeypatch.setattr(environment, "running", True)
-    monkeypatch.setattr("samovar.hooks._shutdown", [])
+    monkeypatch.setattr(environment, "shutdown_hooks", [])
     monkeypatch.setattr("samovar.hooks._watch_sigterm", lambda: None)
     companion = start("log('starting'); time.sleep(0.1); log('started')\n" + OBEY, workers=2)
     first = {companion.call("", context()) for _ in range(4)}
