@@ -43,6 +43,19 @@ def test_a_failure_is_posted_whatever_became_of_the_interpreter(wreck: str, fram
     assert after.value == "after"
 
 
+def test_the_stack_has_its_source_without_the_standard_librarys_folder() -> None:
+    """From Python 3.13 on, linecache imports tokenize when it reads."""
+    source = app("""
+        import sys
+
+        def handler(event, context):
+            sys.path[:] = ["/tmp/deps"]
+            raise ValueError("why")
+    """)
+    _, outcome = execute(Run(source), OURS)
+    assert 'raise ValueError("why")' in failed(outcome)["stackTrace"][0]
+
+
 def test_a_failure_of_init_is_posted_whatever_became_of_the_interpreter() -> None:
     (outcome,) = execute(Run(app(f"import sys\n{WRECK}\nraise ValueError('why')\n")), OURS)
     error = failed(outcome)

@@ -458,7 +458,7 @@ SOLOS = [
         "error-after-sys-path-was-replaced",
         Run(
             app("""
-        import sys
+        import sys, tokenize  # from Python 3.13 on the official client has no line of source without it
 
         def handler(event, context):
             if event == 1:
