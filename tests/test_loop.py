@@ -117,8 +117,9 @@ def test_a_thread_between_two_invocations_logs_with_the_id_of_the_last() -> None
         waiting = threading.Event()
 
         def late():
+            first = environment.invocation
             waiting.wait()
-            while environment.invocation is not None:
+            while environment.invocation is first:
                 pass
             logging.error("late")
 
