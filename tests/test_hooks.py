@@ -291,6 +291,27 @@ def test_shutdown_hooks_run_once_last_first_and_survive_each_other(capsys: pytes
     assert "broken failed: already gone" in capsys.readouterr().out
 
 
+def test_a_shutdown_hook_that_was_removed_does_not_run() -> None:
+    done: list[int] = []
+    hook = hooks.on_shutdown(lambda: done.append(1))
+    hooks.not_on_shutdown(hook)
+    hooks.not_on_shutdown(hook)
+    hooks.shut_down()
+    assert done == []
+
+
+def test_a_child_process_forgets_the_work_of_its_parent() -> None:
+    done: list[int] = []
+    hooks.defer(done.append, 1)
+    hooks.on_shutdown(lambda: done.append(2))
+    hooks.warm(lambda: done.append(3))
+    hooks.forget()
+    hooks.run_deferred()
+    hooks.run_warm()
+    hooks.shut_down()
+    assert done == []
+
+
 def test_warm_runs_at_the_end_of_init_and_a_failure_is_the_first_callers(capsys: pytest.CaptureFixture[str]) -> None:
     done: list[int] = []
 
