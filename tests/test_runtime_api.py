@@ -5,11 +5,11 @@ import socket
 import threading
 
 import pytest
-from tests.invocations import invocation
 
 from samovar.local.testing.scripted_api import ARN, TRACE_ID, Answer, ScriptedRuntimeApi
 from samovar.local.testing.scripted_api import invocation as event
 from samovar.runtime_api import ApiError, NotTaken, RuntimeClient
+from tests.invocations import invocation
 
 EVENT_NEXT = b"GET /2020-01-01/extension/event/next "
 

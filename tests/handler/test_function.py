@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.invocations import invocation
 
 from samovar import aio, handler
 from samovar.errors import Fault, is_failure
 from samovar.report import Report
+from tests.invocations import invocation
 
 
 @pytest.fixture
