@@ -126,6 +126,11 @@ def test_no_deadline_is_no_end(deadline: str | None) -> None:
     assert done == [1]
 
 
+def test_the_first_millisecond_is_a_deadline(now: list[float]) -> None:
+    invocations.begin(deadline_ms="1")
+    assert hooks.remaining() == 0
+
+
 def test_a_deadline_far_away_is_one(now: list[float]) -> None:
     invocations.begin(deadline_ms="3228130696703")
     assert hooks.remaining() == 3228130696.703 - 1000
@@ -213,6 +218,10 @@ def test_what_is_dropped_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     hooks.shut_down()
     assert "deferred calls dropped: 2 (test_no_invocation_has_no_end, len)" in capsys.readouterr().out
     assert hooks.dropped() == 0
+    for _ in range(6):
+        hooks.defer(len, "x")
+    assert hooks.dropped() == 6
+    assert "deferred calls dropped: 6 (len, len, len, len, len)" in capsys.readouterr().out
 
 
 def test_sigterm_during_deferred_work_names_what_is_not_finished() -> None:
@@ -289,6 +298,27 @@ def test_shutdown_hooks_run_once_last_first_and_survive_each_other(capsys: pytes
     hooks.shut_down()
     assert done == [2, 1]
     assert "broken failed: already gone" in capsys.readouterr().out
+
+
+def test_a_shutdown_hook_that_was_removed_does_not_run() -> None:
+    done: list[int] = []
+    hook = hooks.on_shutdown(lambda: done.append(1))
+    hooks.not_on_shutdown(hook)
+    hooks.not_on_shutdown(hook)
+    hooks.shut_down()
+    assert done == []
+
+
+def test_a_child_process_forgets_the_work_of_its_parent() -> None:
+    done: list[int] = []
+    hooks.defer(done.append, 1)
+    hooks.on_shutdown(lambda: done.append(2))
+    hooks.warm(lambda: done.append(3))
+    hooks.forget()
+    hooks.run_deferred()
+    hooks.run_warm()
+    hooks.shut_down()
+    assert done == []
 
 
 def test_warm_runs_at_the_end_of_init_and_a_failure_is_the_first_callers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -347,6 +347,80 @@ def test_by_position_or_by_name_where_the_parameters_can_be_read_off():
     assert part() == [1, 0]
 
 
+def test_a_builtin_function():
+    kept = cached(ttl=60)(sorted)
+    assert kept((2, 1)) is kept((2, 1))
+
+
+def test_by_default_each_caller_tries_again():
+    calls = []
+
+    @cached(ttl=60)
+    def f():
+        calls.append(1)
+        raise OSError
+
+    for _ in range(2):
+        with pytest.raises(OSError):
+            f()
+    assert len(calls) == 2
+
+
+def test_a_wrapper_with_parameters_of_its_own_is_not_looked_through():
+    def plain(x):
+        return x
+
+    @functools.wraps(plain)
+    def by_position(*args, x=0):
+        return [args, x]
+
+    @functools.wraps(plain)
+    def by_name(**kwargs):
+        return kwargs
+
+    f, g = cached(ttl=60)(by_position), cached(ttl=60)(by_name)
+    assert (f(x=1), f(1)) == ([(), 1], [(1,), 0])
+    assert g(x=1) == {"x": 1}
+    with pytest.raises(TypeError, match="positional"):
+        g(1)
+
+
+def test_a_function_with_an_attribute_of_partials_is_none():
+    for name in ("func", "keywords"):
+
+        def f(x):
+            return [x]
+
+        setattr(f, name, print)
+        kept = cached(ttl=60)(f)
+        assert kept(1) is kept(x=1)
+
+
+def test_annotations_are_the_functions():
+    @cached(ttl=60)
+    def f(x: int) -> str:
+        return str(x)
+
+    assert f.__annotations__ == {"x": int, "return": str}
+
+
+def test_coroutine_functions_with_a_key():
+    async def load(event):
+        return [event["id"]]
+
+    @functools.wraps(load)
+    def hands_on(event):
+        return load(event)
+
+    async def main():
+        for f in (load, hands_on):
+            kept = cached(ttl=60, key=lambda event: event["id"])(f)
+            assert await kept({"id": 1}) == [1]  # the first result of a wrapper is not kept
+            assert await kept({"id": 1, "noise": 1}) is await kept({"id": 1, "noise": 2})
+
+    asyncio.run(main())
+
+
 def test_a_default_given_and_one_left_out_are_two_keys_as_for_lru_cache():
     for cache in (cached(ttl=60), functools.lru_cache):
         f = cache(lambda x=1: [x])

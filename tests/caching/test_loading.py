@@ -815,7 +815,8 @@ def test_a_task_that_the_loader_does_not_wait_for_gets_the_value():
     assert load.cache_info().size == 1
 
 
-def test_a_task_that_the_loader_does_not_wait_for_may_ask_for_what_waits_for_the_load():
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "inside another load"])
+def test_a_task_that_the_loader_does_not_wait_for_may_ask_for_what_waits_for_the_load(inside):
     """The task is no part of the load: that another one waits for the load closes no circle."""
     store = TTLCache(ttl=60)
     go, tasks = asyncio.Event(), []
@@ -829,7 +830,8 @@ def test_a_task_that_the_loader_does_not_wait_for_may_ask_for_what_waits_for_the
         return "b and " + await store.get_or_load_async("a", a)
 
     async def main():
-        loads = asyncio.create_task(store.get_or_load_async("a", a))
+        load = store.get_or_load_async("a", a)
+        loads = asyncio.create_task(store.get_or_load_async("outer", lambda: load) if inside else load)
         waits = asyncio.create_task(store.get_or_load_async("b", b))
         await asyncio.sleep(0)
         await asyncio.sleep(0)

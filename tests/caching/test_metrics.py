@@ -17,7 +17,7 @@ moved = [1_700_000_000.0, 0.0]
 store = TTLCache(ttl=60, clocks=(lambda: moved[0], lambda: moved[1]))
 
 def slow():
-    moved[0] += 0.25; moved[1] += 0.25
+    moved[0] += 0.2501234; moved[1] += 0.2501234
     return 1
 
 def invocation(*calls):
@@ -57,8 +57,8 @@ def test_one_line_for_each_invocation_that_used_the_cache():
     names = ["CacheHits", "CacheMisses", "CacheStale", "CacheLoads", "CacheLoadTime"]
     assert [[line[name] for name in names] for line in lines] == [
         [0, 1, 0, 0, 0],
-        [2, 1, 0, 1, 250],
-        [0, 0, 1, 1, 250],  # served at once; the refresh after the response counts too
+        [2, 1, 0, 1, 250.123],
+        [0, 0, 1, 1, 250.123],  # served at once; the refresh after the response counts too
         [0, 1, 0, 1, lines[3]["CacheLoadTime"]],
     ]
     for line in lines:
@@ -72,6 +72,12 @@ def test_one_line_for_each_invocation_that_used_the_cache():
         assert directive["Dimensions"] == [["FunctionName"]]
         assert line["FunctionName"] == "shop"
         assert all(type(line[name]) in (int, float) for name in names)
+
+
+def test_metrics_that_fail_are_logged():
+    parts = run(SAMOVAR_METRICS="emf", AWS_LAMBDA_FUNCTION_NAME="\udcff")  # not UTF-8
+    failed = ["The cache's metrics failed" in "".join(lines) for lines in parts]
+    assert failed == [False, True, True, True, False, True]
 
 
 def test_off_by_default_and_then_not_even_imported():

@@ -88,6 +88,15 @@ def test_a_request_is_read_back() -> None:
     assert {name: attributes[name] for name in given.__dict__} == given.__dict__
 
 
+def test_a_request_with_the_members_of_lambda_proc_alone_has_no_deadline() -> None:
+    theirs = told(context())
+    for ours in ("deadlineMs", "invokedFunctionArn", "traceId", "tenantId"):
+        del theirs[ours]
+    _, attributes = protocol.decode_request(protocol.encode_request(b"1", json.dumps(theirs).encode()))
+    assert attributes["_epoch_deadline_time_in_ms"] == 0
+    assert attributes["invoked_function_arn"] is attributes["tenant_id"] is None
+
+
 @pytest.mark.parametrize("line", [b"", b"[]", b"{}", b'{"event":1}', b'{"event":1,"context":{}}', b'{"event":1,'])
 def test_a_line_that_is_not_a_request_is_refused(line: bytes) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
@@ -154,6 +163,7 @@ def test_a_line_that_is_not_an_answer_says_why(line: bytes, reason: str) -> None
         (b'"panic: nil map"', "Companion.Error", "panic: nil map"),
         (b'"Not a type: x"', "Companion.Error", "Not a type: x"),
         ('"\u00c4rger: x"'.encode(), "Companion.Error", "\u00c4rger: x"),
+        (b'"' + b"A" * 100 + b': x"', "A" * 100, "x"),
         (b'"' + b"A" * 101 + b': x"', "Companion.Error", "A" * 101 + ": x"),
         (b'": x"', "Companion.Error", ": x"),
         (b'""', "Companion.Error", ""),

@@ -236,6 +236,17 @@ def test_the_input_ends_and_so_does_the_program() -> None:
     assert done.stderr == b""
 
 
+def test_a_line_that_is_not_a_request_is_answered_as_that() -> None:
+    source = "import samovar.companion; samovar.companion.serve(lambda event, context: event)"
+    done = subprocess.run(
+        [sys.executable, "-c", source], input=b'{"event":1}\n{"event":\n', capture_output=True, timeout=60, check=True
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["proc_req_id"] for answer in answers] == [0, 1]
+    for answer in answers:
+        assert answer["error"].startswith("Runtime.UnmarshalError: Unable to unmarshal input: ")
+
+
 @pytest.mark.parametrize(
     ("name", "unwanted"),
     [

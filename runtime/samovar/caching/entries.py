@@ -136,9 +136,7 @@ class Terms:
 
     __slots__ = ("on_error", "retry", "stale", "ttl")
 
-    def __init__(
-        self, ttl: float | None, stale: float = 0.0, on_error: "OnError" = "raise", retry: float = 0.0
-    ) -> None:
+    def __init__(self, ttl: float | None, stale: float, on_error: "OnError", retry: float) -> None:
         """Raises ValueError for an argument that cannot be; times are in seconds."""
         self.ttl = check_ttl(ttl)
         self.stale = _seconds(stale)
