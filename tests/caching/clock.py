@@ -1,4 +1,4 @@
-"""Two clocks that tests move, in place of sleeping."""
+"""Two clocks that tests move, instead of sleeping."""
 
 from samovar.caching import TTLCache
 

@@ -94,7 +94,7 @@ DIFFERENCES = {
     ),
     "exception-without-text": Difference(
         "An exception whose `__str__` fails is reported",
-        "With a remark in place of its message. The official client exits",
+        "With a remark instead of its message. The official client exits",
     ),
     "lone-surrogate-log": Difference(
         "A failure whose message has a lone surrogate is reported",
