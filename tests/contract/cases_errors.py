@@ -337,6 +337,17 @@ def _own_module(outcomes: list[Outcome]) -> object:
     return all('/app.py", line ' in outcome.value["stackTrace"][0] for outcome in outcomes[1:])
 
 
+# The telemetry descriptor is a file here. Without its sockets the official client may hang instead of ending.
+_CLOSE_FILES = """
+    import stat
+    for fd in range(3, 100):
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)
+        except OSError:
+            pass
+"""
+
 SOLOS = [
     Solo(
         "error-str-raises",
@@ -429,7 +440,7 @@ SOLOS = [
             ("without-stdout", "sys.stdout = None", False),
             ("with-stdout-closed", "sys.stdout.close()", False),
             ("with-descriptor-1-closed", "os.path.exists('/proc/self/fd/1') and os.close(1)", False),
-            ("with-telemetry-closed", "os.closerange(3, 100)", True),
+            ("with-telemetry-closed", _CLOSE_FILES, True),
         )
     ),
     Solo(
