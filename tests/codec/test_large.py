@@ -88,6 +88,7 @@ def test_a_value_in_pieces_is_the_value_of_the_whole(data: bytes, changed: list[
         b'{"Records":%b,"n":1}' % listed(b'{"id":"%d","v":{"x":[{"y":1},{"y":2}]}}', 100),
         b'{"Records": %b, "n": 1}' % listed('{"id": %d, "v": "é"}'.encode(), 100).replace(b"},", b"}, "),
         b'{"files":%b}' % listed(b'{"name":%%d,"body":"%b"}' % (b"x" * 200), 9),
+        b'{"code":"%b"}' % listed(b"{a:%d}", 100),  # no objects, but part of a string
         b'{"few":[{"k":1},{"k":2}],"body":"%b"}' % (b"x" * 500),
         b'{"a":%b,"b":%b}' % (listed(b'{"i":%d}', 50), listed(b'{"j":[%d]}', 50)),
         listed(b'{"i":1844674407370955161%d}', 9),
