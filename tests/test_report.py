@@ -5,7 +5,10 @@ client's.
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
+
+import pytest
 
 from samovar import report
 from samovar.errors import LARGEST, Fault
@@ -88,15 +91,36 @@ def test_an_exception_that_cannot_be_described_is() -> None:
     assert report.details(Odd()) == {"notes": ["1"]}
 
 
-def test_a_line_that_repeats_is_shown_three_times() -> None:
+def test_a_context_that_is_suppressed_is_no_detail() -> None:
+    exc = ValueError()
+    exc.__context__ = KeyError("context")
+    assert report.details(exc)["context"]["errorType"] == "KeyError"
+    exc.__suppress_context__ = True
+    assert report.details(exc) == {}
+
+
+def stack(levels: int) -> list[str]:
     def down(levels: int) -> None:
         if levels:
             down(levels - 1)
         raise ValueError
 
     try:
-        down(9)
+        down(levels)
     except ValueError as exc:
-        trace = Report(exc, "id").error["stackTrace"]
+        trace: list[str] = Report(exc, "id").error["stackTrace"]
+    return trace
+
+
+@pytest.mark.parametrize(("levels", "more"), [(4, "1 more time"), (5, "2 more times"), (9, "6 more times")])
+def test_a_line_that_repeats_is_shown_three_times(levels: int, more: str) -> None:
+    trace = stack(levels)
     assert len(trace) == 1 + 3 + 1 + 1  # the test, the repeated line, how often more, and the raise
-    assert trace[4] == "  [Previous line repeated 6 more times]\n"
+    assert trace[4] == f"  [Previous line repeated {more}]\n"
+    assert len(stack(3)) == 1 + 3 + 1
+
+
+@pytest.mark.parametrize(("limit", "lines"), [(0, 0), (1, 1), (2, 2)])
+def test_a_stack_is_no_longer_than_tracebacklimit(monkeypatch: pytest.MonkeyPatch, limit: int, lines: int) -> None:
+    monkeypatch.setattr(sys, "tracebacklimit", limit, raising=False)
+    assert len(stack(3)) == lines

@@ -432,6 +432,7 @@ def test_when_the_loading_task_is_cancelled_another_one_loads():
     assert len(loads) == 2
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_when_the_loading_task_is_collected_unfinished_another_one_loads():
     store = TTLCache(ttl=60)
 
@@ -455,6 +456,25 @@ def test_when_the_loading_task_is_collected_unfinished_another_one_loads():
         assert loop.run_until_complete(again()) == "loaded"
     finally:
         loop.close()
+
+
+def test_a_waiting_task_whose_event_loop_is_closed_does_not_fail_the_load():
+    store = TTLCache(ttl=60)
+    waiting = []
+
+    async def ask():
+        waiting.append(asyncio.create_task(store.get_or_load_async("key", lambda: asyncio.sleep(0, 2))))
+        await asyncio.sleep(0)
+
+    def load():
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda loop, what: None)  # "Task was destroyed but it is pending!"
+        contextvars.Context().run(loop.run_until_complete, ask())  # not from within this load
+        loop.close()
+        return 1
+
+    assert store.get_or_load("key", load) == 1
+    assert not waiting[0].done()
 
 
 def test_when_a_waiting_task_is_cancelled_the_others_do_not_notice():

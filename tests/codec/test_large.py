@@ -65,6 +65,7 @@ changes = st.lists(
 @example(b'{"' + b"x" * 100 + b'":1}', [])
 @example(b'{"a":"' + b"x" * 70 + b"\n" + b"x" * 70 + b'"}', [])
 @example(b'{"a":"' + b"\xe8\x8c\xb6" * 50 + b'\xed\xa0\x80"}', [])
+@example(b'{"a":"\\n' + b"x" * 100 + b'"}', [])
 @example(b'{"a":"b"' + b"x" * 100 + b'"c":"d"}', [])
 def test_a_value_in_pieces_is_the_value_of_the_whole(data: bytes, changed: list[tuple[float, int, str]]) -> None:
     for at, length, text in changed:
@@ -81,13 +82,15 @@ def test_a_value_in_pieces_is_the_value_of_the_whole(data: bytes, changed: list[
     "document",
     [
         b'{"body":"%b","n":null}' % (b"x" * 1000),
-        b'{"body":"%b"}' % ("aé茶".encode() * 300),
+        b'{"body":"%b"}' % ("aé茶😀x".encode() * 300),  # a piece ends within each of the characters
         b'"%b"' % (b"x" * 1000),
         b'{"a":"%b","b":["%b",{"c":"%b"}]}' % (b"x" * 200, b"y" * 300, b"z" * 400),
         listed(b'{"id":%d}', 100),
         b'{"Records":%b,"n":1}' % listed(b'{"id":"%d","v":{"x":[{"y":1},{"y":2}]}}', 100),
         b'{"Records": %b, "n": 1}' % listed('{"id": %d, "v": "é"}'.encode(), 100).replace(b"},", b"}, "),
         b'{"files":%b}' % listed(b'{"name":%%d,"body":"%b"}' % (b"x" * 200), 9),
+        b'{"code":"%b"}' % listed(b"{a:%d}", 100),  # no objects, but part of a string
+        b'{"one":[{"k":1}],"many":%b}' % listed(b'{"i":%d}', 100),
         b'{"few":[{"k":1},{"k":2}],"body":"%b"}' % (b"x" * 500),
         b'{"a":%b,"b":%b}' % (listed(b'{"i":%d}', 50), listed(b'{"j":[%d]}', 50)),
         listed(b'{"i":1844674407370955161%d}', 9),

@@ -78,14 +78,8 @@ def _run(handler: "Callable[[Any, Any], Any]", line: bytes) -> "tuple[bytes, byt
 
 
 def _without_ours(trace: "TracebackType | None") -> "TracebackType | None":
-    """Return a traceback from the handler's first frame on, without ours and that of the event loop below it."""
+    """Return a traceback from the first frame that is not the package's own."""
     package = __file__.rpartition("/companion/")[0] + "/"
-    ours = False
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if code.co_filename.startswith(package):
-            ours = True
-        elif not ours or code.co_name != "run_until_complete":
-            return trace
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(package):
         trace = trace.tb_next
-    return None
+    return trace
