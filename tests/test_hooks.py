@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from samovar import context, hooks
-from samovar.environment import environment
+from samovar.environment import Environment, environment
 from samovar.local.testing.scripted_api import NEXT, ScriptedRuntimeApi
 from samovar.local.testing.scripted_api import invocation as event
 from tests import invocations
@@ -205,6 +205,10 @@ def test_outside_the_runtime_a_coroutine_is_a_task_of_the_callers_loop(monkeypat
         assert done == [asyncio.get_running_loop()]
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_process_is_outside_the_runtime_until_that_runs() -> None:
+    assert not Environment().running
 
 
 def test_defer_wants_a_function() -> None:

@@ -85,7 +85,14 @@ def test_what_is_posted_carries_its_headers() -> None:
     assert error.header("Lambda-Runtime-Function-XRay-Error-Cause") == '{"a":1}'
 
 
-@pytest.mark.parametrize(("status", "kind"), [(403, NotTaken), (413, NotTaken), (302, NotTaken), (500, ApiError)])
+@pytest.mark.parametrize("status", [200, 202, 299])
+def test_a_status_from_200_on_takes_the_response(status: int) -> None:
+    with ScriptedRuntimeApi() as api:
+        api.override("POST /2018-06-01/runtime/invocation/ID/response", Answer(status=status))
+        RuntimeClient(api.address).respond(invocation(), b"{}")
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, NotTaken), (413, NotTaken), (300, NotTaken), (500, ApiError)])
 def test_what_a_refusal_is(status: int, kind: type[ApiError]) -> None:
     with ScriptedRuntimeApi() as api:
         api.override("POST /2018-06-01/runtime/invocation/ID/response", Answer(b"because", status))
