@@ -13,7 +13,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers layer image sam clean
 .DELETE_ON_ERROR:
 
-setup: $(STAMP) ## set up .venv with pinned packages and samovar, and the Runtime Interface Emulator (RIE)
+setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Samovar needs Python 3.11 or later, and $(PYTHON) is %d.%d: run make PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -28,18 +28,18 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m samovar.local.rie
 	@touch $@
 
-demo: setup ## run the example handlers under the RIE; ARGS=hello runs one
+demo: setup ## run the examples under the emulator; ARGS=hello runs one
 	@$(BIN)/python -m handlers.demo $(ARGS)
 
 test: setup ## run every test; ARGS='-k rie' passes arguments to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
-test-fast: setup ## run the tests that need no RIE, container, Valkey or build; ARGS as for test
+test-fast: setup ## run what needs no emulator, container, Valkey or build
 	$(BIN)/python -m pytest -m 'not real' --ignore=tests/bench --ignore=tests/layer $(ARGS)
 
 # ruff's message for TID253 names the module and no reason.
 COLD_PATH := TID253: every cold start would pay for this import. ARCHITECTURE.md says under "The cold path" what to use instead
-lint: setup ## check with ruff, mypy --strict, import-linter, actionlint and zizmor
+lint: setup ## run ruff, mypy, import-linter, actionlint and zizmor
 	@$(BIN)/ruff check || { $(BIN)/ruff check --quiet --select TID253 >/dev/null || echo '$(COLD_PATH)'; exit 1; }
 	$(BIN)/ruff format --check
 	$(BIN)/mypy runtime layer bench handlers/demo
@@ -48,7 +48,7 @@ lint: setup ## check with ruff, mypy --strict, import-linter, actionlint and ziz
 	$(BIN)/zizmor --offline --quiet .github
 
 # Outside CI. cosmic-ray has an environment of its own, since it needs none of our packages.
-mutants: setup .venv-mutants/.done ## find small changes of the core that no test notices; ARGS='wire hooks' takes these modules (all take hours)
+mutants: setup .venv-mutants/.done ## find changes that no test notices; ARGS='wire hooks'
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 .venv-mutants/.done: requirements/mutants.txt
@@ -61,7 +61,7 @@ format: setup ## apply ruff's fixes and format
 	$(BIN)/ruff format
 
 # uv writes locks for all Pythons from 3.11 on; pip installs from them.
-lock: ## update the pinned requirements; ARGS='--upgrade-package ruff' passes options to uv
+lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	@$(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
@@ -72,20 +72,20 @@ lock: ## update the pinned requirements; ARGS='--upgrade-package ruff' passes op
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
 
-bench: setup ## measure beside AWS's client, about 20 minutes; QUICK=1 for under two
+bench: setup ## measure beside AWS's client, 20 minutes; QUICK=1: two
 	$(BIN)/python -m bench $(ARGS)
 
 bench-containers: setup ## measure sizes and cold starts in containers
 	$(BIN)/python -m bench.containers $(ARGS)
 
-layer: setup ## build build/layer.zip, its SBOM and checksums; layer.zip.mk lists the variables
+layer: setup ## build build/layer.zip; layer.zip.mk lists variables
 	@$(MAKE) --no-print-directory -f layer.zip.mk
 
-image: ## build the container image samovar; BASE_IMAGE=… replaces the Dockerfile's default
+image: ## build the image samovar; BASE_IMAGE=… chooses its base
 	docker build --target python --tag samovar $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
 	@docker image inspect --format 'samovar: {{.Size}} bytes' samovar
 
-sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart because it pins older packages
+sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart from the rest
 
 .venv-sam/.done: requirements/sam.txt
 	@echo '== the SAM CLI in .venv-sam, each file checked against its hash'

@@ -127,7 +127,7 @@ def _described(exc: BaseException, seen: "set[int]") -> "dict[str, Any]":
 def _user_frames(tb: "TracebackType | None") -> "list[Frame]":
     """Return the frames from the first one that belongs neither to the runtime nor to the import system.
 
-    The module `traceback` is not used: it costs the first failure 5 ms, and the function may have one of its own.
+    The module `traceback` is not used: it is slow to import, and the function may have one of its own.
     """
     own = (_PACKAGE, "<frozen importlib")
     limit = getattr(sys, "tracebacklimit", None)

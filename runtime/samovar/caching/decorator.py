@@ -209,7 +209,7 @@ def _dress(wrapper: "Any", f: "Any", cache: TTLCache, make_key: "MakeKey") -> No
 
 def _inspected(f: "Any") -> "tuple[int, tuple[str | None, ...], bool]":
     """Return a callable's code flags, its parameters by position (None for one that cannot be given by name), and
-    whether it wraps a coroutine function without being one. Not by inspect, which takes 10 ms to import.
+    whether it wraps a coroutine function without being one. Not by inspect, which is slow to import.
     """
     flags: int | None = None
     given = 0  # by a partial, or as the instance of a method

@@ -7,7 +7,7 @@ and one node, of a cluster. A tier that is down or slow, or holds garbage, costs
 nothing here fails an invocation but the loader itself. After a fault the tier is left alone for PAUSE.
 
 Each question is asked in a thread of its own, and waited for within `timeout`, because no limit of a socket covers DNS,
-connecting, TLS, redirections and a reply in drips together. The thread costs a question about 0.1 ms. It goes on when
+connecting, TLS, redirections and a reply in drips together. The thread doubles the cost of a question. It goes on when
 nobody waits any more: it finishes the connection for the next question, and releases the lock that a late reply shows
 to be taken.
 

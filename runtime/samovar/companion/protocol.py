@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     # The data; its JSON, if the line holds it in a usual layout; the error, if the line reports one.
     Answer = tuple[Any, bytes | None, Fault | None]
 
-# As numbers: `number in bytes` takes 0.02 µs a KB, `byte in bytes` 0.2 and a search for more than one byte 0.5.
+# As numbers: `number in bytes` is faster than `byte in bytes`, and that is faster than a longer search.
 _BRACE, _LINE_FEED, _CARRIAGE_RETURN, _N, _I, _E2 = b"}\n\rNI\xe2"
 _LAYOUTS = (b'{"proc_req_id":%d,"error":null,"data":', b'{"proc_req_id": %d, "error": null, "data": ')
 _SPACES = bytes.maketrans(b"\r\n", b"  ")

@@ -33,7 +33,7 @@ _GRACE = 0.3  # seconds from SIGTERM to SIGKILL; Lambda gives the whole shutdown
 _LONGEST_WAIT = (1 << 31) - 1  # ms, for poll; no invocation lasts 24 days
 _SIGKILL, _SIGTERM = 9, 15
 
-_pid = posix.getpid()  # kept here, as asking the kernel costs each call 0.2 µs
+_pid = posix.getpid()  # kept here, as each call would ask the kernel
 
 
 def _forked() -> None:
