@@ -779,7 +779,9 @@ def test_a_connection_that_took_too_long_serves_the_next_question(valkey, said, 
         store.get_or_load("key", Loader(1))
         one_line(said)
         line.open.set()
-        wait_for(lambda: line.questions == 2)  # the first, and to open its lock
+        pool = store._tier._client.connection_pool
+        # The first, and to open its lock; its reply has come, too, and the connection is free.
+        wait_for(lambda: line.questions == 2 and pool._available_connections)
         ends = len(line._ends)
         store._tier._timeout = PATIENT
         clock.wall += redis_tier.PAUSE
