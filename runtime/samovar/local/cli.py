@@ -6,11 +6,13 @@ Only the module asked for is imported. This file knows its name and one line of 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from samovar import __version__
+from samovar.local import console
 
 COMMANDS = {
     "doctor": "show where a function's INIT spends its time, and suggest what to change",
@@ -31,8 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     try:
         status: int = import_module(f"samovar.local.{options.command}").run(options)
+        sys.stdout.flush()
+    except console.CommandError as exc:
+        console.say(f"samovar {options.command}: {exc}")
+        return exc.status
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # as after `| head`: the rest is not wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return status
 
 
