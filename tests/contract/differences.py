@@ -1,6 +1,6 @@
 """Every way in which Samovar is seen to differ from the official client, and why. A case names one or must be the same.
 
-The README's compatibility table has these rows and no others: a test compares the two.
+`make compatibility` writes docs/compatibility.md from these, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Difference(NamedTuple):
-    """A deviation on purpose. `title` and `reason` are the README's words."""
+    """A deviation on purpose. `title` and `reason` are the page's words."""
 
     title: str
     reason: str
