@@ -1,6 +1,7 @@
 """Take the figures of the last full runs into bench/results, and write docs/benchmark.md and its chart from there.
 
-`make bench-publish`. Nothing is measured. A section of bench/page.md.in is left out while there are no figures for it.
+`make bench-publish`. It also writes the three figures of the README. Nothing is measured. A section of bench/page.md.in
+is left out while there are no figures for it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ from bench import cache, companion, containers, lazy, output, report, runtime
 TEMPLATE = output.CHECKOUT / "bench" / "page.md.in"
 PAGE = output.CHECKOUT / "docs" / "benchmark.md"
 CHART = output.PUBLISHED / "runtime.svg"
+README = output.CHECKOUT / "README.md"
+MARK = "<!-- make bench-publish writes this table -->\n\n"
+HEADLINES = {
+    "next": "cold start of a handler without imports",
+    "warm_1k": "warm invocation, an event of 1 KB",
+    "rss_300": "memory after 300 invocations",
+}
 
 Document = Mapping[str, Any]
 
@@ -29,7 +37,8 @@ def main() -> int:
     found = documents(output.PUBLISHED)
     CHART.write_text(chart(found["runtime"]), encoding="utf-8")
     PAGE.write_text(page(found), encoding="utf-8")
-    print(f"written: {output.shown(PAGE)} and {output.shown(CHART)}")
+    README.write_text(readme(README.read_text(encoding="utf-8"), found["runtime"]), encoding="utf-8")
+    print(f"written: {output.shown(PAGE)}, {output.shown(CHART)} and the figures of {output.shown(README)}")
     return 0
 
 
@@ -68,6 +77,18 @@ def page(found: Mapping[str, Document]) -> str:
 def chart(document: Document) -> str:
     """Draw the chart of the runtime benchmark."""
     return runtime.chart(summaries(document), _about_runtime(document))
+
+
+def readme(text: str, document: Document) -> str:
+    """Return the README with its three figures from this document."""
+    results = summaries(document)
+    lines = [["median", "Samovar", "AWS's client", "ratio"]]
+    for key, title in HEADLINES.items():
+        metric = next(metric for metric in runtime.METRICS if metric.key == key)
+        ours, theirs = (results[key][row]["median"] for row in (runtime.OURS, report.REFERENCE))
+        lines.append([title, *(f"{value:.1f} {metric.unit}" for value in (ours, theirs)), f"{ours / theirs:.2f}"])
+    before, mark, after = text.partition(MARK)
+    return before + mark + report.markdown(lines) + "\n\n" + after.partition("\n\n")[2]
 
 
 def summaries(document: Document) -> report.Summaries:

@@ -19,6 +19,12 @@ def test_the_page_and_the_chart_are_those_of_the_published_figures() -> None:
     assert publish.CHART.read_text(encoding="utf-8") == publish.chart(PUBLISHED["runtime"]), command
 
 
+def test_the_figures_of_the_readme_are_the_published_ones() -> None:
+    text = publish.README.read_text(encoding="utf-8")
+    assert publish.MARK in text
+    assert text == publish.readme(text, PUBLISHED["runtime"]), "make bench-publish writes them"
+
+
 def test_a_section_without_figures_is_left_out_and_the_others_stay() -> None:
     page = publish.page({name: document for name, document in PUBLISHED.items() if name != "containers"})
     assert "\n## In containers\n" in publish.page(PUBLISHED)
