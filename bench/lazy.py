@@ -91,7 +91,7 @@ def outside(rounds: int, quick: bool) -> int:
 def title(document: Mapping[str, Any]) -> str:
     """Say what was measured."""
     rounds = document["ms"]["echo_next"]["eager"]["n"]
-    return f"SAMOVAR_LAZY_IMPORTS=all, Python {document['machine']['python']} in {IMAGE}: medians of {rounds}"
+    return f"SAMOVAR_LAZY_IMPORTS=all, Python {document['machine']['python']} in a container; medians of {rounds}"
 
 
 def cells(document: Mapping[str, Any]) -> list[list[str]]:

@@ -15,11 +15,7 @@ PUBLISHED = CHECKOUT / "bench" / "results"
 
 def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
     """Return the parser of `python -m NAME`, with the option that every benchmark has."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {name}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
     parser.add_argument(
         "--quick", action="store_true", default=bool(os.environ.get("QUICK")), help="few rounds; also QUICK=1"
     )

@@ -6,6 +6,7 @@ is left out while there are no figures for it.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ Document = Mapping[str, Any]
 
 def main() -> int:
     """Write everything that is tracked, and say what changed."""
+    argparse.ArgumentParser(prog="python -m bench.publish", description=__doc__).parse_args()
     for name in SECTIONS:
         if line := take(output.RUNS / f"{name}.json", output.PUBLISHED):
             print(line)

@@ -1,4 +1,4 @@
-"""Samovar beside its peers: cold start, warm invocations, memory, small CPU shares. `python -m bench.runtime --help`.
+"""Samovar beside its peers: cold start, warm invocations, memory, small CPU shares.
 
 Every round of every part visits all rows in turn, so that other load on the machine affects all of them. The process
 under test has one core and the scripted Runtime API another; if there is only one, they share it.
