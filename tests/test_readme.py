@@ -72,9 +72,9 @@ def test_the_readme_is_short() -> None:
 
 def test_its_first_screen_has_the_two_commands_and_what_they_need() -> None:
     screen = "\n".join(README.splitlines()[:30])
-    assert [words for words in _commands(screen, "make") if words != ["help"]] == [["demo"], ["test"]]
+    assert list(_commands(screen, "make")) == [["demo"], ["test"]]
     for need in ("Linux", "x86_64", "arm64", "Python 3.11", "`venv`", "bash", "make"):
-        assert need in screen.rpartition("```")[2]
+        assert need in screen
 
 
 def test_it_says_how_to_install_each_of_the_three_ways() -> None:
