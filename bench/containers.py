@@ -87,11 +87,11 @@ def build(client: Any, work: Path) -> tuple[dict[str, Place], dict[str, int]]:
     peer = engine.build(client, context, f"samovar-bench/awslambdaric:{VERSION}", buildargs=arguments)
 
     plain, bundle = work / "plain", work / "bundle"
-    engine.layer(VERSION, plain)
+    zips = {"unbundled": engine.layer(VERSION, plain)}
     prefix = engine.python_prefix(client, BUNDLED, work / "prefix")
-    engine.layer(BUNDLED, bundle, BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(prefix))
-    for folder in (plain, bundle):
-        engine.unpack(folder / "layer.zip", folder / "opt")
+    zips["bundled"] = engine.layer(BUNDLED, bundle, BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(prefix))
+    for archive in zips.values():
+        engine.unpack(archive, archive.parent / "opt")
     managed = engine.official_image(client, VERSION, fresh(work / "managed"))
     client_folder = copy_out(
         client, engine.official_image(client, BUNDLED, fresh(work / "bundled")), "/var/runtime", work
@@ -119,8 +119,8 @@ def build(client: Any, work: Path) -> tuple[dict[str, Place], dict[str, int]]:
         name: int(client.images.get(tag).attrs["Size"]) for name, tag in (("base", base), (SAMOVAR, ours), (PEER, peer))
     }
     return places, {
-        "layer": (plain / "layer.zip").stat().st_size,
-        "layer with an interpreter": (bundle / "layer.zip").stat().st_size,
+        "layer": zips["unbundled"].stat().st_size,
+        "layer with an interpreter": zips["bundled"].stat().st_size,
         "Samovar in an image": image[SAMOVAR] - image["base"],
         "awslambdaric in an image": image[PEER] - image["base"],
         "the emulator in either image": Path(rie.find()).stat().st_size,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from tests.contract.contracts import CONTRACTS
-from tests.contract.differences import DIFFERENCES
+from tests.contract.differences import GROUPS
 from tests.contract.harness import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "compatibility.md"
@@ -23,14 +23,14 @@ COMPARED = """
 Samovar and awslambdaric run as processes against one scripted Runtime API, with the same handlers, events and
 environment. The tests in [`tests/contract`](../tests/contract) compare what both post, log and exit with: about
 {cases:,} cases over Samovar's own transport, and all but about {once:,} of them over urllib3 too (those left out are
-mostly about logging, INIT and the process). A case has the same outcome for both, or it names a row of this table. A
+mostly about logging, INIT and the process). A case has the same outcome for both, or it names a row of these tables. A
 test keeps rows and cases equal, in both directions.
 """
 
 
 def page() -> str:
     """Return the whole page."""
-    return "\n".join([HEAD, f"## {HEADING}", compared(), table()])
+    return "\n".join([HEAD, f"## {HEADING}", compared(), tables()])
 
 
 def compared() -> str:
@@ -39,10 +39,13 @@ def compared() -> str:
     return COMPARED.format(cases=round(len(CONTRACTS), -2), once=round(once, -2))
 
 
-def table() -> str:
-    """Return the table of differences."""
-    rows = "".join(f"| {difference.title} | {difference.reason} |\n" for difference in DIFFERENCES.values())
-    return f"| what differs | why |\n|---|---|\n{rows}"
+def tables() -> str:
+    """Return a table of differences for each group."""
+    return "\n".join(
+        f"### {title}\n\n| what differs | why |\n|---|---|\n"
+        + "".join(f"| {difference.title} | {difference.reason} |\n" for difference in group.values())
+        for title, group in GROUPS.items()
+    )
 
 
 def main() -> int:

@@ -56,10 +56,11 @@ def _shown() -> set[str]:
 
 
 def _rows(text: str) -> list[tuple[str, ...]]:
-    """The cells of the page's table of differences, row by row, without its head."""
+    """The cells of the page's tables of differences, row by row, without their heads."""
     section = text.partition(f"\n## {page.HEADING}\n")[2].partition("\n## ")[0]
-    table = [line for line in section.splitlines() if line.startswith("|")]
-    return [tuple(line.removeprefix("| ").removesuffix(" |").split(" | ")) for line in table[2:]]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    rows = [tuple(line.removeprefix("| ").removesuffix(" |").split(" | ")) for line in lines]
+    return [row for row in rows if row not in (("what differs", "why"), ("|---|---|",))]
 
 
 def test_every_difference_is_shown_and_every_shown_one_is_listed() -> None:
