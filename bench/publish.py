@@ -114,15 +114,20 @@ def _runtime(document: Document) -> dict[str, str]:
 
 
 def _containers(document: Document) -> dict[str, str]:
+    rounds = next(iter(document["cold start, ms"].values()))[containers.SAMOVAR]["n"]
     return {
         "sizes": report.markdown(containers.size_cells(document["bytes"])),
         "containers": report.markdown(containers.start_cells(document["cold start, ms"])),
-        "containers_about": report.about(document["machine"]),
+        "containers_about": f"{report.about(document['machine'])}; medians of {rounds} rounds",
     }
 
 
 def _lazy(document: Document) -> dict[str, str]:
-    return {"lazy": report.markdown(lazy.cells(document)), "lazy_about": report.about(document["machine"])}
+    rounds = document["ms"]["echo_next"]["eager"]["n"]
+    return {
+        "lazy": report.markdown(lazy.cells(document)),
+        "lazy_about": f"{report.about(document['machine'])}; medians of {rounds} rounds",
+    }
 
 
 def _cache(document: Document) -> dict[str, str]:
