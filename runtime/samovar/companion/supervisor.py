@@ -32,6 +32,7 @@ _START_UP = 8.0  # seconds that INIT waits for a program to read; Lambda gives I
 _MARGIN = 0.1  # seconds before the deadline that are kept for killing the process and reporting it
 _GRACE = 0.3  # seconds from SIGTERM to SIGKILL; Lambda gives the whole shutdown 0.5
 _TIMEOUT = 60.0  # seconds of a call that has neither a deadline nor a timeout
+_WITHIN_TIMEOUT = f"within {_TIMEOUT:g} s (timeout= sets another limit)"
 _LONGEST_WAIT = (1 << 31) - 1  # ms, for poll; no invocation lasts 24 days
 _SIGKILL, _SIGTERM = 9, 15
 
@@ -445,7 +446,7 @@ def _limit(context: "Any", timeout: "float | None") -> "Limit":
     if timeout is None:
         if deadline is not None:
             return deadline, "before this invocation's deadline"
-        return monotonic() + _TIMEOUT, f"within {_TIMEOUT:g} s (timeout= sets another limit)"
+        return monotonic() + _TIMEOUT, _WITHIN_TIMEOUT
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise TypeError(f"timeout={timeout!r}: give a number of seconds")
     if not timeout > 0:
