@@ -29,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit status: 2 for a wrong call."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = ""
+    ended: list[int] = []
     try:
-        with _ended_by_signals():
+        with _interrupted_by(ended):
             if given[:1] in ([], ["-h"], ["--help"]):
                 _overview()
                 return 0
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.fail(name, str(exc))
         return exc.status
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return 128 + (ended[0] if ended else signal.SIGINT)
     except BrokenPipeError:  # as after `| head`: the rest is not wanted
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
@@ -93,19 +94,22 @@ class _Parser(argparse.ArgumentParser):
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """End the block as an exception would on SIGTERM, or SIGHUP (a closed terminal), so that it cleans up."""
+def _interrupted_by(ended: list[int]) -> Iterator[None]:
+    """Treat SIGTERM, and SIGHUP (a closed terminal), as Ctrl-C, and add its number to `ended`: the block cleans up."""
 
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        sys.exit(128 + number)
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        ended.append(number)
+        raise KeyboardInterrupt
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = [(number, signal.signal(number, end)) for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    defaults = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in defaults:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+        for number in defaults:
+            signal.signal(number, signal.SIG_DFL)
 
 
 if __name__ == "__main__":
