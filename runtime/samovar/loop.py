@@ -12,7 +12,7 @@ from samovar import codec, failure, handler, logging_hook, logs
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import LARGEST, Fault, is_failure
-from samovar.runtime_api import ApiError, NotTaken, RuntimeClient
+from samovar.runtime_api import ApiError, Ended, NotTaken, RuntimeClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
     posix.register_at_fork(after_in_child=lambda: _forked(client))
     try:
         serve(client, initialise(client, name))
+    except Ended as exc:  # how `sam local invoke` ends an environment
+        if logs.level_name() == "DEBUG":
+            logs.record("DEBUG", f"The environment ends, as the Runtime API has gone: {exc}")
+        sys.exit(1)
     except ApiError as exc:
         _die(str(exc))
     finally:

@@ -9,28 +9,14 @@ from samovar.caching.store import TTLCache
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
-    from typing import Any, ParamSpec, Protocol, TypeVar, overload
+    from typing import Any, ParamSpec, TypeVar
 
-    from samovar.caching.entries import Clocks, OnError, Stats, Tier
+    from samovar.caching.entries import Clocks, OnError, Tier
+    from samovar.caching.typed import Cached
 
     P = ParamSpec("P")
     R = TypeVar("R")
     MakeKey = Callable[[tuple[Any, ...], dict[str, Any]], Hashable]
-
-    class Cached(Protocol[P, R]):
-        """A function whose results are kept."""
-
-        __name__: str
-        __wrapped__: Callable[P, R]
-
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-        @overload
-        def __get__(self, instance: None, owner: type) -> "Cached[P, R]": ...
-        @overload
-        def __get__(self, instance: Any, owner: type | None = None) -> "Cached[..., R]": ...
-        def cache_info(self) -> Stats: ...
-        def cache_clear(self) -> None: ...
-        def cache_delete(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
 
 
 _COROUTINE, _GENERATORS = 0x80, 0x20 | 0x200  # inspect.CO_COROUTINE, CO_GENERATOR | CO_ASYNC_GENERATOR
