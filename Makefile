@@ -10,7 +10,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers layer image sam docs docs-serve clean
+.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer image sam docs docs-serve clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
@@ -79,6 +79,12 @@ bench: setup ## measure beside AWS's client, 20 minutes; QUICK=1: two
 
 bench-containers: setup ## measure sizes and cold starts in containers
 	$(BIN)/python -m bench.containers $(ARGS)
+
+bench-publish: setup ## put the last full runs into docs/benchmark.md
+	@$(BIN)/python -m bench.publish
+
+compatibility: setup ## write docs/compatibility.md from the contract's cases
+	@$(BIN)/python -m tests.contract.page
 
 layer: setup ## build build/layer.zip; layer.zip.mk lists variables
 	@$(MAKE) --no-print-directory -f layer.zip.mk
