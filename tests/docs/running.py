@@ -94,9 +94,10 @@ class Page:
         rie = self._start(handler, task_root=self._folder, env=self._variables)
         responses = block.remarked("response")
         for number, event in enumerate(block.remarked("event")):
-            body = rie.invoke(json.loads(event)).json()
-            if isinstance(body, dict) and "errorType" in body:
-                raise Wrong(f"the event {event} fails: {body}\n{rie.output()}")
+            answer = rie.invoke(json.loads(event))
+            if answer.error is not None:
+                raise Wrong(f"the event {event} fails: {answer.error}\n{rie.output()}")
+            body = answer.json()
             if number < len(responses) and body != json.loads(responses[number]):
                 raise Wrong(f"the response to {event} is {json.dumps(body)} instead of {responses[number]}")
         rie.stop()  # what runs after the response, and at the end, is in the log now

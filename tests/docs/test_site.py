@@ -14,6 +14,7 @@ import pytest
 import samovar
 import samovar.caching
 import samovar.companion
+import samovar.local
 from tests.conftest import ROOT
 
 DOCS = ROOT / ".venv-docs"
@@ -91,7 +92,8 @@ def test_links_to_the_repository_name_its_files(tags: list[Tag]) -> None:
 
 def test_the_api_reference_has_every_public_name(tags: list[Tag]) -> None:
     anchors = {(tag.attributes.get("id") or "").rpartition(".")[2] for tag in tags if tag.page == "api/index.html"}
-    assert {*samovar.__all__, *samovar.caching.__all__, *samovar.companion.__all__} - anchors == set()
+    modules = (samovar, samovar.caching, samovar.companion, samovar.local)
+    assert {name for module in modules for name in module.__all__} - anchors == set()
 
 
 def test_settings_names_every_variable_that_the_code_reads() -> None:
