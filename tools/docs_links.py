@@ -14,15 +14,15 @@ from typing import Any
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
-LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\])*)\]\(\.\./([^)#\s]+)(#[^)\s]*)?\)")
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get("urls", {})
+REPOSITORY = URLS.get("Source", "").rstrip("/")
+LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\])*)\]\(\.\./([^)#\s]*)(#[^)\s]*)?\)")
 log = logging.getLogger("mkdocs.hooks.docs_links")
 
 
 def on_config(config: Any) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    urls = {name.lower(): url.rstrip("/") for name, url in project.get("urls", {}).items()}
-    config.repo_url = next((urls[name] for name in ("repository", "source", "source code") if name in urls), None)
-    config.edit_uri = "edit/main/docs/" if config.repo_url else None
+    if REPOSITORY:  # not `repo_url`, for which the theme's script would ask GitHub how many stars there are
+        config.edit_uri = f"{REPOSITORY}/edit/main/docs/"
 
 
 def on_files(files: Any, config: Any) -> None:
@@ -40,6 +40,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         if picture:
             return f"![{text}]({target})"
         kind = "tree" if (ROOT / target).is_dir() else "blob"
-        return f"[{text}]({config.repo_url}/{kind}/main/{target}{anchor or ''})" if config.repo_url else text
+        return f"[{text}]({REPOSITORY}/{kind}/main/{target}{anchor or ''})" if REPOSITORY else text
 
     return LINK.sub(replaced, markdown)

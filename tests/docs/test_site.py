@@ -80,6 +80,8 @@ def test_the_site_loads_nothing_from_another_host(site: Path, tags: list[Tag]) -
     ]
     assert loaded
     assert [each for each in loaded if re.match(r"(https?:)?//", each[2])] == []
+    # The theme's script asks GitHub about the repository that such an element names.
+    assert [tag for tag in tags if tag.attributes.get("data-md-component") == "source"] == []
     for sheet in site.rglob("*.css"):
         assert not re.search(r"@import|url\(['\"]?(https?:)?//", sheet.read_text()), sheet
 
