@@ -90,7 +90,7 @@ layer: setup ## build build/layer.zip; layer.zip.mk lists variables
 	@$(MAKE) --no-print-directory -f layer.zip.mk
 
 image: ## build the image samovar; BASE_IMAGE=… chooses its base
-	docker build --target python --tag samovar $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
+	docker build --tag samovar --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
 	@docker image inspect --format 'samovar: {{.Size}} bytes' samovar
 
 sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart from the rest

@@ -14,10 +14,10 @@ from layer import cold
 ROOT = Path(__file__).parents[1]
 
 
-def start(bootstrap: Path, **variables: str) -> tuple[int, str]:
+def start(program: Path, *arguments: str, **variables: str) -> tuple[int, str]:
     """Exit code and standard error, with nothing in the environment but a PATH with this Python and the variables."""
     env = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin:/bin", **variables}
-    done = subprocess.run([bootstrap], env=env, cwd=bootstrap.parent, capture_output=True, text=True)
+    done = subprocess.run([program, *arguments], env=env, cwd=program.parent, capture_output=True, text=True)
     return done.returncode, done.stderr
 
 
@@ -89,3 +89,63 @@ def test_what_is_missing_is_said_in_one_line(variables: dict[str, str], says: st
     assert len(said.splitlines()) == 1
     assert said.startswith("samovar: ")
     assert says in said
+
+
+@pytest.fixture
+def wrapper(tmp_path: Path) -> Path:
+    """Return a wrapper of the kind that AWS documents: it gives the interpreter another option."""
+    path = tmp_path / "wrapper"
+    path.write_text('#!/bin/sh\necho wrapped >&2\npython=$1\nshift\nexec "$python" -X importtime "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def opt(tmp_path: Path) -> Path:
+    """Return a folder with both programs of the layer, and the package of this checkout."""
+    folder = tmp_path / "opt"
+    folder.mkdir()
+    shutil.copy(ROOT / "bootstrap", folder)
+    shutil.copy(ROOT / "layer" / "samovar-exec", folder)
+    (folder / "runtime").symlink_to(ROOT / "runtime")
+    return folder
+
+
+def test_an_exec_wrapper_gets_the_interpreters_command_line(wrapper: Path) -> None:
+    code, said = start(ROOT / "bootstrap", AWS_LAMBDA_EXEC_WRAPPER=str(wrapper))
+    assert code == 1
+    assert said.splitlines()[0] == "wrapped"
+    assert "import time: " in said
+    assert said.splitlines()[-1].startswith("samovar: _HANDLER is not set")
+
+
+def test_an_exec_wrapper_runs_once_if_it_starts_bootstrap_again(wrapper: Path) -> None:
+    wrapper.write_text(f"#!/bin/sh\necho wrapped >&2\nexec {ROOT / 'bootstrap'}\n")
+    _, said = start(ROOT / "bootstrap", AWS_LAMBDA_EXEC_WRAPPER=str(wrapper))
+    assert said.count("wrapped") == 1
+    assert "samovar: _HANDLER is not set" in said
+
+
+def test_an_exec_wrapper_that_starts_samovar_exec_runs_once(wrapper: Path, opt: Path) -> None:
+    """As on a managed function: Lambda starts the wrapper, and that starts Samovar's."""
+    wrapper.write_text(f'#!/bin/sh\necho wrapped >&2\nexec {opt / "samovar-exec"} "$@"\n')
+    _, said = start(wrapper, sys.executable, "/var/runtime/bootstrap.py", AWS_LAMBDA_EXEC_WRAPPER=str(wrapper))
+    assert said.count("wrapped") == 1
+    assert "samovar: _HANDLER is not set" in said
+
+
+def test_samovar_exec_as_the_wrapper_of_bootstrap_ends_in_samovar(opt: Path) -> None:
+    _, said = start(opt / "bootstrap", AWS_LAMBDA_EXEC_WRAPPER=str(opt / "samovar-exec"))
+    assert said.startswith("samovar: _HANDLER is not set")
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "says"), [(None, 127, "does not exist"), (0o644, 126, "is not executable: run chmod +x on it")]
+)
+def test_an_exec_wrapper_that_cannot_run_is_named(wrapper: Path, mode: int | None, code: int, says: str) -> None:
+    if mode is None:
+        wrapper.unlink()
+    else:
+        wrapper.chmod(mode)
+    ended = start(ROOT / "bootstrap", AWS_LAMBDA_EXEC_WRAPPER=str(wrapper))
+    assert ended == (code, f"samovar: AWS_LAMBDA_EXEC_WRAPPER={wrapper} {says}\n")

@@ -28,6 +28,10 @@ class CompanionError(Fault):
         fatal: Whether the environment ends once the error is reported: the fourth failure in a row.
     """
 
-    def __init__(self, kind: "Kind", message: str, *, error_type: str = "", fatal: bool = False) -> None:
+    def __init__(self, kind: "Kind", message: str, error_type: str = "", fatal: bool = False) -> None:
         super().__init__(error_type or f"Companion.{kind}", message, fatal=fatal)
         self.kind: Kind = kind
+
+    def __reduce__(self) -> "tuple[type[CompanionError], tuple[Kind, str, str, bool]]":
+        """Return how to make it anew: `pickle` takes it to another process, as of a pool."""
+        return type(self), (self.kind, self.message, self.error_type, self.fatal)
