@@ -68,8 +68,8 @@ def _overview() -> None:
     for name, what in COMMANDS.items():
         console.show(f"  {name:{width - 2}}{what}", hanging=width)
     console.show()
-    console.show("`samovar COMMAND --help` explains a command, `samovar --version` names the version.")
-    console.show("To begin: samovar run app.handler --event '{}'")
+    console.show("samovar COMMAND --help explains a command. To begin:")
+    console.show("  samovar run app.handler --event '{}'")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -33,31 +33,35 @@ class CommandError(Exception):
         self.status = status
 
 
-def say(message: str, style: str = "") -> None:
-    """Write a line about the work to stderr. A terminal wraps it between words.
+def say(message: str, style: str = "", *, wrap: bool = True) -> None:
+    """Write a line about the work to stderr.
 
     Args:
         message: The line.
         style: rich's name for its look on a terminal, such as "dim".
+        wrap: Whether a terminal breaks it between words; False for what is copied.
     """
-    terminal = sys.stderr.isatty()
-    _write(sys.stderr, _wrapped(message, _width(sys.stderr)) if terminal else message, style)
+    width = _width(sys.stderr) if wrap and sys.stderr.isatty() else None
+    _write(sys.stderr, _wrapped(message, width), style)
 
 
 def fail(name: str, message: str) -> None:
     """Write to stderr why the command `samovar NAME` failed."""
-    say(f"samovar {name}: {message}" if name else f"samovar: {message}", "bold red")
+    begin = f"samovar {name}:" if name else "samovar:"
+    width = _width(sys.stderr) if sys.stderr.isatty() else None
+    _write(sys.stderr, _wrapped(f"{begin} {message}", width), "bold red", len(begin))
 
 
-def show(line: str = "", style: str = "", *, hanging: int | None = None) -> None:
-    """Write a line of the command's result to stdout, wrapped to 80 columns.
+def show(line: str = "", style: str = "", *, wrap: bool = True, hanging: int | None = None) -> None:
+    """Write a line of the command's result to stdout.
 
     Args:
         line: The line.
         style: rich's name for its look on a terminal, such as "bold".
-        hanging: Where the lines that it is wrapped to begin; by default two columns to the right of it.
+        wrap: Whether it is broken between words after 80 columns; False for what is copied.
+        hanging: Where the lines that it is broken into begin; by default two columns to the right of it.
     """
-    _write(sys.stdout, _wrapped(line, _width(sys.stdout), hanging), style)
+    _write(sys.stdout, _wrapped(line, _width(sys.stdout) if wrap else None, hanging), style)
 
 
 @contextmanager
@@ -94,12 +98,17 @@ def working(message: str) -> Iterator[None]:
             spinner.stop()
 
 
-def _write(stream: TextIO, text: str, style: str) -> None:
+def _write(stream: TextIO, text: str, style: str, end: int | None = None) -> None:
+    """Write the text, up to `end` in this style."""
     console = _rich(stream) if style else None
     if console is None:
         print(text, file=stream, flush=True)
     else:
-        console.print(text, style=style, soft_wrap=True)
+        from rich.text import Text
+
+        styled = Text(text)
+        styled.stylize(style, 0, end)
+        console.print(styled, soft_wrap=True)
 
 
 def _rich(stream: TextIO) -> Console | None:
@@ -122,7 +131,9 @@ def _width(stream: TextIO) -> int:
     return min(columns or WIDTH, WIDTH)
 
 
-def _wrapped(text: str, width: int, hanging: int | None = None) -> str:
+def _wrapped(text: str, width: int | None, hanging: int | None = None) -> str:
+    if width is None:
+        return text
     return "\n".join(_wrapped_line(line, width, hanging) for line in text.split("\n"))
 
 

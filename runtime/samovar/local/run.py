@@ -108,8 +108,7 @@ def _stay(options: argparse.Namespace, saved: Callable[[], bool] | None) -> NoRe
                 with _environment(options) as environment, endpoint.serving(environment.rie):
                     if not told:
                         console.say(f"{options.handler} takes events:")
-                        # Not wrapped, because it is copied.
-                        print(f"  curl -d '{{}}' {endpoint.url}", file=sys.stderr, flush=True)
+                        console.say(f"  curl -d '{{}}' {endpoint.url}", "bold", wrap=False)
                         console.say("Ctrl-C ends it.")
                         told = True
                     environment.follow(endpoint, saved or _pause)
