@@ -169,15 +169,6 @@ def _refuse(message: str) -> NoReturn:
     pytest.fail(message, pytrace=False)
 
 
-def _make(config: pytest.Config, handler: str, options: dict[str, Any]) -> RIE:
-    """Return an environment that is not started yet. Raises RIEError."""
-    from samovar.local.rie import RIE
-
-    if isinstance(task_root := options.get("task_root", "."), str | PathLike):
-        options = {**options, "task_root": config.rootpath / task_root}
-    return RIE.for_handler(handler, **options)
-
-
 # --- the fixtures
 
 
@@ -200,31 +191,18 @@ def samovar_rie(request: pytest.FixtureRequest) -> Iterator[Callable[..., RIE]]:
 
 
 @pytest.fixture
-def rie(request: pytest.FixtureRequest, samovar_rie: Callable[..., RIE]) -> RIE:
+def rie(request: pytest.FixtureRequest) -> RIE:
     """Provide an environment (samovar.local.RIE) of the function that the nearest `samovar` marker names.
 
     It is a cold one for each test, or with the marker's scope="module" or "session" one that the tests share.
     """
-    from samovar.local.rie import RIEError
-
-    handler, scope, options = _read(request.node.get_closest_marker("samovar"))
-    try:
-        if scope == "function":
-            return samovar_rie(handler, **options)
-        return _share(request.node, handler, scope, options)
-    except RIEError as error:
-        message = f"pytest.mark.samovar: {error}"
-    pytest.fail(message, pytrace=False)
-
-
-def _share(item: pytest.Item, handler: str, scope: str, options: dict[str, Any]) -> RIE:
-    """Return the environment that the tests of a module, or of the session, share. Raises RIEError."""
-    holder = item.session if scope == "session" else item.getparent(pytest.Module) or item.session
-    kept = holder.stash.setdefault(_shared, [])
+    item = request.node
+    handler, scope, options = _read(item.get_closest_marker("samovar"))
+    holder = {"function": item, "module": item.getparent(pytest.Module) or item.session, "session": item.session}[scope]
+    kept = [] if scope == "function" else holder.stash.setdefault(_shared, [])
     environment = next((each for each in kept if (each.handler, each.options) == (handler, options)), None)
     if environment is None:
-        environment = _Environment(handler, scope, options, _make(item.config, handler, options))
-        environment.rie.__enter__()
+        environment = _Environment(handler, scope, options, _start(request.config, handler, options))
         holder.addfinalizer(environment.rie.stop)
         kept.append(environment)
     elif not environment.rie.running:
@@ -234,6 +212,29 @@ def _share(item: pytest.Item, handler: str, scope: str, options: dict[str, Any])
         )
     environment.use(item)
     return environment.rie
+
+
+def _make(config: pytest.Config, handler: str, options: dict[str, Any]) -> RIE:
+    """Return an environment that is not started yet. Raises RIEError."""
+    from samovar.local.rie import RIE
+
+    if isinstance(task_root := options.get("task_root", "."), str | PathLike):
+        options = {**options, "task_root": config.rootpath / task_root}
+    return RIE.for_handler(handler, **options)
+
+
+def _start(config: pytest.Config, handler: str, options: dict[str, Any]) -> RIE:
+    """Start an environment, or fail the test in one line."""
+    from samovar.local.rie import RIEError
+
+    try:
+        rie = _make(config, handler, options)
+    except RIEError as error:
+        _refuse(f"pytest.mark.samovar: {error}")
+    try:
+        return rie.__enter__()
+    except RIEError as error:
+        _refuse(str(error))
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ class FunctionError(Exception):
         error_type: The error's `errorType`, such as "ValueError" or "Runtime.ExitError".
         error_message: Its `errorMessage`.
         stack_trace: Its `stackTrace`, an item a frame; empty where there is none, as after a time-out.
-        request_id: The invocation's id.
+        request_id: The invocation's id; empty if INIT failed.
     """
 
     def __init__(self, error_type: str, error_message: str, stack_trace: Sequence[str], request_id: str) -> None:
@@ -249,12 +249,12 @@ def _error(status: int, body: bytes, stderr: bytes) -> FunctionError | None:
         # 1.170.0 answers with this text alone; Lambda gives it this type.
         timed_out = text.startswith("Task timed out after")
         told = {"errorType": "Sandbox.Timedout" if timed_out else "Unhandled", "errorMessage": text}
-    ids = _INVOKED.findall(stderr)
+    ids = [each.decode() for each in _INVOKED.findall(stderr)]
     return FunctionError(
         str(told.get("errorType") or "Unhandled"),
         str(told.get("errorMessage") or ""),
         [frame if isinstance(frame, str) else json.dumps(frame) for frame in told.get("stackTrace") or ()],
-        told.get("requestId") or (ids[-1].decode() if ids else ""),
+        str(told.get("requestId", ids[-1] if ids else "")),
     )
 
 
@@ -350,16 +350,13 @@ class RIE:
     ) -> None:
         if not isinstance(command, list | tuple) or not command or not all(map(_is_path, command)):
             raise RIEError(f"command must be a list of a program and its arguments, not {command!r}")
-        if env is not None and not (
-            isinstance(env, Mapping) and all(isinstance(each, str) for pair in env.items() for each in pair)
-        ):
-            raise RIEError(f"env must be a dict of strings, not {env!r}")
+        variables = _checked_env(env)
         _check_whole("timeout", "seconds", timeout)
         _check_whole("memory", "MB", memory)
         self.command = [os.fspath(argument) for argument in command]
         self.cwd = cwd
         self._port = port
-        self._env = {**os.environ, **(env or {})}
+        self._env = {**os.environ, **variables}
         if timeout is not None:
             self._env["AWS_LAMBDA_FUNCTION_TIMEOUT"] = str(timeout)
         if memory is not None:
@@ -406,7 +403,7 @@ class RIE:
         folder = Path(task_root).absolute()
         if not folder.is_dir():
             raise RIEError(f"task_root={os.fspath(task_root)!r}: there is no folder {folder}")
-        variables = {"_HANDLER": handler, "LAMBDA_TASK_ROOT": str(folder), **({} if env is None else env)}
+        variables = {"_HANDLER": handler, "LAMBDA_TASK_ROOT": str(folder), **_checked_env(env)}
         return cls(command, env=variables, cwd=folder, timeout=timeout, memory=memory, port=port)
 
     def __repr__(self) -> str:
@@ -652,6 +649,14 @@ def _read_from(file: IO[bytes], position: int) -> bytes:
 
 def _is_path(value: object) -> bool:
     return isinstance(value, str | os.PathLike)
+
+
+def _checked_env(env: Mapping[str, str] | None) -> Mapping[str, str]:
+    if env is None:
+        return {}
+    if not isinstance(env, Mapping) or not all(isinstance(each, str) for pair in env.items() for each in pair):
+        raise RIEError(f"env must be a dict of strings, not {env!r}")
+    return env
 
 
 def _check_whole(name: str, unit: str, value: int | None) -> None:
