@@ -55,8 +55,7 @@ class _Environment:
 
     def use(self, item: pytest.Item) -> None:
         """Note that a test begins to use it, so that its report is about this test alone."""
-        stdout, stderr = self.rie.written()
-        self.uses.append((item.nodeid, len(stdout), len(stderr)))
+        self.uses.append((item.nodeid, *self.rie.position()))
         item.stash.setdefault(_of_a_test, []).append(self)
 
     def ended_in(self, before: int) -> str:

@@ -428,7 +428,8 @@ class RIE:
         return cls(command, env=variables, cwd=folder, timeout=timeout, memory=memory, port=port)
 
     def __repr__(self) -> str:
-        return f"<RIE {self._env.get('_HANDLER') or ' '.join(self.command)}>"
+        where = f" in {self.cwd}" if self.cwd else ""
+        return f"<RIE {self._env.get('_HANDLER') or ' '.join(self.command)}{where}>"
 
     @property
     def running(self) -> bool:
@@ -528,13 +529,13 @@ class RIE:
         if client_context is not None:
             headers["X-Amz-Client-Context"] = base64.b64encode(json.dumps(client_context).encode()).decode()
         body = bytes(event) if isinstance(event, bytes | bytearray | memoryview) else json.dumps(event).encode()
-        if self._http is None or self._files is None or not self.running:
+        if self._http is None or not self.running:
             raise self._failure("is not running")
         if not self._busy.acquire(blocking=False):
             raise RIEError("an environment takes one event at a time: use a second RIE for a second event")
         import urllib3
 
-        begun = os.fstat(self._files[1].fileno()).st_size
+        _, begun = self.position()
         try:
             response = self._http.request("POST", self.url, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
@@ -555,6 +556,12 @@ class RIE:
     def emulator_log(self) -> str:
         """Return the emulator's own log so far. Its debug lines are left out."""
         return without_debug(self._outputs()[1])
+
+    def position(self) -> tuple[int, int]:
+        """Return how many bytes have been written to stdout and to the emulator's own stderr, for `written`."""
+        if self._files is None:
+            return len(self._written[0]), len(self._written[1])
+        return os.fstat(self._files[0].fileno()).st_size, os.fstat(self._files[1].fileno()).st_size
 
     def written(self, stdout: int = 0, stderr: int = 0) -> tuple[bytes, bytes]:
         """Return what was written to stdout and to the emulator's own stderr from these positions on."""
