@@ -9,7 +9,13 @@ from samovar.local import pytest_plugin
 from samovar.local.pytest_plugin import _OPTIONS
 
 APP = """
+from samovar import cached
+
 count = 0
+
+@cached(ttl=60)
+def fail():
+    raise ValueError("on purpose")
 
 def handler(event, context):
     global count
@@ -18,7 +24,7 @@ def handler(event, context):
     if event == "exit":
         raise SystemExit(3)
     if event == "fail":
-        raise ValueError("on purpose")
+        fail()
     return {"count": count, "name": context.function_name}
 """
 
@@ -80,19 +86,23 @@ def test_a_failed_test_shows_the_functions_lines_and_counts_the_emulators(projec
             ">       assert rie.invoke(*",
             "E       samovar.local.FunctionError: ValueError: on purpose",
             "E *Traceback of the function (most recent call last):",
-            'E *File "*/src/app.py", line 10, in handler',
+            'E *File "*/src/app.py", line 16, in handler',
+            "E *… * frames of samovar",
+            'E *File "*/src/app.py", line 7, in fail',
             "-* Lambda environment: app.handler -*",
             "START RequestId: *",
             "log line 1",
             "[[]ERROR] ValueError: on purpose",
             "Traceback (most recent call last):",
-            '  File "*/src/app.py", line 10, in handler',
+            '  File "*/src/app.py", line 16, in handler',
+            "    fail()",
+            "  … * frames of samovar",
+            '  File "*/src/app.py", line 7, in fail',
             '    raise ValueError("on purpose")',
             "END RequestId: *",
             "REPORT RequestId: *  Duration: * ms  *",
             "(the emulator's own log, * lines: pytest -vv)",
-        ],
-        consecutive=False,
+        ]
     )
     text = result.stdout.str()
     assert "\r" not in text
@@ -102,7 +112,7 @@ def test_a_failed_test_shows_the_functions_lines_and_counts_the_emulators(projec
 
 
 @pytest.mark.real
-def test_a_failed_test_shows_the_emulators_log_with_vv_and_colours_where_there_are_some(
+def test_a_failed_test_shows_all_with_vv_and_colours_where_there_are_some(
     project: pytest.Pytester,
 ) -> None:
     project.makepyfile(FAILS)
@@ -110,7 +120,8 @@ def test_a_failed_test_shows_the_emulators_log_with_vv_and_colours_where_there_a
     text = result.stdout.str()
     assert "\x1b[2mSTART RequestId: " in text
     assert "[ERROR] ValueError: on purpose\x1b[0m" in text
-    section = text.partition("Lambda environment: app.handler, the emulator's own log")[2]
+    log, _, section = text.partition("Lambda environment: app.handler, the emulator's own log")
+    assert "/caching/decorator.py" in log.partition("START RequestId: ")[2]
     assert "(rapid) INVOKE RTDONE(status: success" in section
     assert "[DEBUG]" not in section
 

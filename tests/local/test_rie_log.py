@@ -1,9 +1,12 @@
 """The parser of the emulator's log, on output of RIE 1.170.0 and on random text."""
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samovar.local.rie import Init, Report, parse, readable
+from samovar.local import rie
+from samovar.local.rie import FunctionError, Init, Report, folded, parse, readable
 
 STDERR = """\
 22 Nov 2026 05:06:41,082 [INFO] (rapid) INIT START(type: on-demand, phase: init)
@@ -91,3 +94,16 @@ def test_each_state_of_a_progress_bar_is_a_line() -> None:
 def test_what_is_readable_has_no_carriage_return(text: str) -> None:
     assert "\r" not in readable(text)
     assert readable(readable(text)) == readable(text)
+
+
+OWN = f'  File "{Path(rie.__file__).parents[1]}/caching/loading.py", line 1, in load'
+
+
+def test_frames_of_samovar_itself_are_counted_and_all_others_stay() -> None:
+    mine = ['  File "/var/task/app.py", line 8, in price', "    return prices[item]"]
+    trace = [*mine, OWN, "    value = load()", "    ^^^^^^^", OWN, *mine, OWN]
+    assert list(folded(trace)) == [*mine, "  … 2 frames of samovar", *mine, "  … 1 frame of samovar"]
+    assert list(folded(["    indented", "", *mine])) == ["    indented", "", *mine]
+    error = FunctionError("KeyError", "'tea'", ["\n".join(mine) + "\n", f"{OWN}\n    load()\n"], "1")
+    assert str(error).splitlines()[3:] == [*mine, "  … 1 frame of samovar"]
+    assert len(error.stack_trace) == 2

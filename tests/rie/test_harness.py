@@ -338,7 +338,8 @@ def test_the_emulators_own_log_is_apart_and_without_the_debug_lines() -> None:
         rie.invoke({"print": "mine\n"})
         log = rie.log()
         written = rie.written()
-        assert rie.written(len(written[0]), len(written[1])) == (b"", b"")
+        assert rie.position() == (len(written[0]), len(written[1]))
+        assert rie.written(*rie.position()) == (b"", b"")
     start, mine, end, report = rie.output().splitlines()
     assert mine == "mine"
     assert [line.split()[0] for line in (start, end, report)] == ["START", "END", "REPORT"]
@@ -346,12 +347,13 @@ def test_the_emulators_own_log_is_apart_and_without_the_debug_lines() -> None:
     assert "[DEBUG]" not in rie.emulator_log()
     assert b"[DEBUG]" in rie.written()[1]
     assert log == rie.log()
+    assert rie.written(*rie.position()) == (b"", b"")
 
 
 def test_one_line_runs_a_function(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("import os\ndef handler(event, context): return [event, os.environ['X']]\n")
     with RIE.for_handler("app.handler", task_root=tmp_path, env={"X": "1"}, timeout=30, memory=256) as rie:
-        assert repr(rie) == "<RIE app.handler>"
+        assert repr(rie) == f"<RIE app.handler in {tmp_path}>"
         assert rie.running
         assert rie.invoke("hello").json() == ["hello", "1"]
         assert rie.log().reports[0].memory_mb == 256

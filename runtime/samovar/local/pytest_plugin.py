@@ -20,7 +20,7 @@ The marker's arguments, all but the first by name:
 
 The fixture `samovar_rie` starts environments in a test, which end with it. `samovar_fresh` is for tests that call the
 handler directly: it empties caches and companions. The report of a failed test shows what its environments logged
-meanwhile; with -vv also the emulator's own log.
+meanwhile; with -vv also the emulator's own log and the runtime's own frames.
 
 pytest loads this file in every project that has Samovar installed, so it imports nothing until a fixture is used.
 """
@@ -55,8 +55,7 @@ class _Environment:
 
     def use(self, item: pytest.Item) -> None:
         """Note that a test begins to use it, so that its report is about this test alone."""
-        stdout, stderr = self.rie.written()
-        self.uses.append((item.nodeid, len(stdout), len(stderr)))
+        self.uses.append((item.nodeid, *self.rie.position()))
         item.stash.setdefault(_of_a_test, []).append(self)
 
     def ended_in(self, before: int) -> str:
@@ -98,7 +97,7 @@ def pytest_runtest_makereport(
 
 def _sections(title: str, environment: _Environment, item: pytest.Item) -> Iterator[tuple[str, str]]:
     """Return the function's own lines, and with -vv the emulator's, since the test began."""
-    from samovar.local.rie import readable, without_debug
+    from samovar.local.rie import folded, readable, without_debug
 
     at = max(number for number, use in enumerate(environment.uses) if use[0] == item.nodeid)
     _, *since = environment.uses[at]
@@ -107,12 +106,13 @@ def _sections(title: str, environment: _Environment, item: pytest.Item) -> Itera
     if item.config.pluginmanager.has_plugin("terminalreporter"):
         paint = item.config.get_terminal_writer().markup
     emulator = without_debug(stderr).splitlines()
-    lines = [_painted(line, paint) for line in readable(stdout).rstrip("\n").split("\n")]
+    verbose = item.config.get_verbosity() > 1
+    log = readable(stdout).rstrip("\n").split("\n")
+    lines = [_painted(line, paint) for line in (log if verbose else folded(log))]
     if not stdout:
         lines = [paint("(nothing was logged)", light=True)]
     if environment.scope != "function":
         lines[:0] = [paint(f"({line})", light=True) for line in _history(environment, at)]
-    verbose = item.config.get_verbosity() > 1
     if emulator and not verbose:
         lines.append(paint(f"(the emulator's own log, {len(emulator)} lines: pytest -vv)", light=True))
     yield title, "\n".join(lines)

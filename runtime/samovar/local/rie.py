@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -117,7 +117,8 @@ def _download(folder: Path) -> Path:
 
 
 class FunctionError(Exception):
-    """A failed invocation: what the caller of the function got instead of a result. `str()` of it has the stack trace.
+    """A failed invocation: what the caller of the function got instead of a result. `str()` of it has the stack trace,
+    without the frames of Samovar's own package.
 
     Attributes:
         error_type: The error's `errorType`, such as "ValueError" or "Runtime.ExitError".
@@ -137,7 +138,7 @@ class FunctionError(Exception):
         lines = [f"{self.error_type}: {self.error_message}" if self.error_message else self.error_type]
         if self.stack_trace:
             lines += ["", "Traceback of the function (most recent call last):"]
-            lines += [frame.rstrip("\n") for frame in self.stack_trace]
+            lines += folded("\n".join(frame.rstrip("\n") for frame in self.stack_trace).split("\n"))
         return "\n".join(lines)
 
 
@@ -223,6 +224,7 @@ _RAPID = re.compile(
     r"|INVOKE RTDONE\(status: \w+, .*duration: (?P<runtime>[\d.]+)ms\))"
 )
 _DEBUG = re.compile(r"(?m)^.{24,32} \[DEBUG\] \(rapid\) .*\n")
+_OWN_FRAME = f'  File "{Path(__file__).resolve().parents[1]}/'
 _INVOKED = re.compile(rb"\(rapid\) INVOKE START\(requestId: ([^)]+)\)")
 _FAILED = re.compile(rb"(?m)^.{24,32} \[(?:DEBUG\] \(rapid\) Sending Error Response|ERROR\] \(rapid\) Invoke failed)")
 
@@ -265,6 +267,25 @@ def readable(log: str) -> str:
     returns between them, and no-break spaces before them. On a terminal each line would overwrite the one before it.
     """
     return re.sub(r"\r(?!\n)(\xa0*)", lambda found: "\n" + " " * len(found[1]), log).replace("\r\n", "\n")
+
+
+def folded(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a log or a traceback, with a count instead of the frames of Samovar's own package."""
+    hidden, source = 0, False
+    for line in lines:
+        if line.startswith(_OWN_FRAME):
+            hidden, source = hidden + 1, True
+        elif not (source and line.startswith("    ")):
+            if hidden:
+                yield _count_of(hidden)
+            hidden, source = 0, False
+            yield line
+    if hidden:
+        yield _count_of(hidden)
+
+
+def _count_of(hidden: int) -> str:
+    return f"  … {hidden} frame{'s' if hidden > 1 else ''} of samovar"
 
 
 def without_debug(stderr: str) -> str:
@@ -407,7 +428,8 @@ class RIE:
         return cls(command, env=variables, cwd=folder, timeout=timeout, memory=memory, port=port)
 
     def __repr__(self) -> str:
-        return f"<RIE {self._env.get('_HANDLER') or ' '.join(self.command)}>"
+        where = f" in {self.cwd}" if self.cwd else ""
+        return f"<RIE {self._env.get('_HANDLER') or ' '.join(self.command)}{where}>"
 
     @property
     def running(self) -> bool:
@@ -507,13 +529,13 @@ class RIE:
         if client_context is not None:
             headers["X-Amz-Client-Context"] = base64.b64encode(json.dumps(client_context).encode()).decode()
         body = bytes(event) if isinstance(event, bytes | bytearray | memoryview) else json.dumps(event).encode()
-        if self._http is None or self._files is None or not self.running:
+        if self._http is None or not self.running:
             raise self._failure("is not running")
         if not self._busy.acquire(blocking=False):
             raise RIEError("an environment takes one event at a time: use a second RIE for a second event")
         import urllib3
 
-        begun = os.fstat(self._files[1].fileno()).st_size
+        _, begun = self.position()
         try:
             response = self._http.request("POST", self.url, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
@@ -534,6 +556,12 @@ class RIE:
     def emulator_log(self) -> str:
         """Return the emulator's own log so far. Its debug lines are left out."""
         return without_debug(self._outputs()[1])
+
+    def position(self) -> tuple[int, int]:
+        """Return how many bytes have been written to stdout and to the emulator's own stderr, for `written`."""
+        if self._files is None:
+            return len(self._written[0]), len(self._written[1])
+        return os.fstat(self._files[0].fileno()).st_size, os.fstat(self._files[1].fileno()).st_size
 
     def written(self, stdout: int = 0, stderr: int = 0) -> tuple[bytes, bytes]:
         """Return what was written to stdout and to the emulator's own stderr from these positions on."""
