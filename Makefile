@@ -10,7 +10,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer image sam clean
+.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer image sam docs docs-serve clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
@@ -67,6 +67,8 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
+	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
+	    --constraint requirements/dev.txt requirements/docs.in --output-file requirements/docs.txt
 	for name in layer mutants sam; do \
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
@@ -99,9 +101,26 @@ sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart from the rest
 	@.venv-sam/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements/sam.txt
 	@touch $@
 
+# MkDocs in an environment of its own, so that `make setup` stays small.
+docs: .venv-docs/.done ## build the documentation site, build/site, strictly
+	@$(MKDOCS) build --quiet
+	@echo 'the site: build/site/index.html (make docs-serve shows it and follows your changes)'
+
+docs-serve: .venv-docs/.done ## show the site at http://127.0.0.1:8000
+	@$(MKDOCS) serve
+
+# The variable switches off a notice about the successor of the theme.
+MKDOCS := NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs
+
+.venv-docs/.done: requirements/docs.txt
+	@echo '== MkDocs in .venv-docs, each file checked against its hash'
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements/docs.txt
+	@touch $@
+
 help: ## list these targets
 	@awk -F ':.* ## ' '/^[a-z-]+:.* ## /{printf "make %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove everything that these targets create
-	rm -rf $(VENV) .venv-sam .venv-mutants build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-sam .venv-docs .venv-mutants build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
