@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from layer import cold
+from samovar.local.layer import cold
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,6 +17,7 @@ from samovar.local import console
 COMMANDS = {
     "doctor": "show where a function's INIT spends its time, and suggest what to change",
     "compile": "compile a deployment folder's Python files ahead, so that cold starts need not",
+    "layer": "build the Lambda layer: a zip, its bill of materials and its checksums",
 }
 
 
