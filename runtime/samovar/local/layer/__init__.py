@@ -97,8 +97,8 @@ def name(options: argparse.Namespace) -> str:
 
 def checksums(listed: Path, files: list[Path]) -> None:
     """Write the lines of `files` to `listed`, and keep those of other files that are still there."""
-    lines = dict(reversed(line.split(maxsplit=1)) for line in listed.read_text().splitlines()) if listed.exists() else {}
-    lines = {file: digest for file, digest in lines.items() if (listed.parent / file).exists()}
+    known = [line.split() for line in listed.read_text().splitlines()] if listed.exists() else []
+    lines = {file: digest for digest, file in known if (listed.parent / file).exists()}
     lines |= {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     listed.write_text("".join(f"{lines[file]}  {file}\n" for file in sorted(lines)))
     for file in files:

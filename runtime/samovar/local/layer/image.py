@@ -1,6 +1,6 @@
 """The same files as in the layer, for an image, and for the Python that runs this: the Dockerfile calls it.
 
-    PYTHONPATH=runtime python3 -m samovar.local.layer.image FOLDER WHEELS
+PYTHONPATH=runtime python3 -m samovar.local.layer.image FOLDER WHEELS
 """
 
 from __future__ import annotations

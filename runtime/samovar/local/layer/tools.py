@@ -34,7 +34,15 @@ def fetch(name: str, cache: Path) -> Path:
     folder = cache / f"{name}-{sys.implementation.cache_tag}-{platform.machine()}-{key}"
     if not folder.exists():
         with working(f"fetching the {name.replace('-', ' ')}"), made(folder) as temporary:
-            options = ["--no-compile", "--no-deps", "--require-hashes", "--target", temporary, "--requirement", pins]
+            options: list[str | Path] = [
+                "--no-compile",
+                "--no-deps",
+                "--require-hashes",
+                "--target",
+                temporary,
+                "--requirement",
+                pins,
+            ]
             if pip(cache, "install", *options):
                 raise CommandError(f"pip could not fetch the {name.replace('-', ' ')}: see its message above")
     return folder

@@ -11,10 +11,10 @@ archive, folder = Path(sys.argv[1]), Path(sys.argv[2])
 if archive.is_dir():
     found = sorted(archive.glob("layer*.zip"))
     if not found:
-        sys.exit("build/ has no layer with an interpreter, of which this image is made: run `make layer BUNDLE=1` first")
+        sys.exit("build/ has no layer with an interpreter to make this image of: run `make layer BUNDLE=1` first")
     if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        sys.exit(f"build/ has several layers with an interpreter ({names}): give --build-arg LAYER=build/{found[0].name}")
+        names = " or ".join(f"build/{path.name}" for path in found)
+        sys.exit(f"build/ has several layers with an interpreter: give --build-arg LAYER={names}")
     archive = found[0]
 with zipfile.ZipFile(archive) as opened:
     for entry in opened.infolist():
