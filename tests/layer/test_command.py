@@ -105,19 +105,33 @@ def test_a_bundle_that_is_neither_on_nor_off_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "says", "status"),
     [
-        (["--python", "3.9"], "Samovar runs on Python 3.11 and later, and not on 3.9: give one as 3.13"),
-        (["--python", "three"], "Samovar runs on Python 3.11 and later, and not on three: give one as 3.13"),
-        (["--arch", "aarch64"], "Lambda has no architecture 'aarch64': use x86_64 or arm64"),
-        (["--base", "al2"], "no base is called 'al2': use al2023 or debian12"),
-        (["--python-prefix", "/usr"], "--python-prefix names the interpreter to include: give --bundle as well"),
+        (["--python", "3.9"], "Samovar runs on Python 3.11 and later, and not on 3.9: give one as 3.13", 2),
+        (["--python", "three"], "Samovar runs on Python 3.11 and later, and not on three: give one as 3.13", 2),
+        (["--arch", "aarch64"], "Lambda has no architecture 'aarch64': use x86_64 or arm64", 2),
+        (["--base", "al2"], "no base is called 'al2': use al2023 or debian12", 2),
+        (
+            ["--out", "/proc/nowhere"],
+            "cannot write to /proc/nowhere: No such file or directory; give another with --out or --cache",
+            1,
+        ),
+        (["--python-prefix", "/usr"], "--python-prefix names the interpreter to include: give --bundle as well", 2),
     ],
 )
-def test_a_wrong_call_gets_one_line(options: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["layer", *options]) == 2
+def test_a_wrong_call_gets_one_line(
+    options: list[str], says: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["layer", *options]) == status
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", f"samovar layer: {says}\n")
+
+
+def test_a_compiler_that_is_not_there_is_named(tmp_path: Path) -> None:
+    options = ["--out", tmp_path, "--cache", CACHE, "--bytecode-python", "no-such-python -I"]
+    done = run(sys.executable, "-m", "samovar.local.cli", "layer", *options, expect=1)
+    assert done.stderr.splitlines()[-1] == "samovar layer: cannot run no-such-python: No such file or directory"
+    assert done.stdout == ""
 
 
 def test_pips_own_settings_do_not_send_the_tools_elsewhere(tmp_path: Path) -> None:
