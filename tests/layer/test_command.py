@@ -13,7 +13,7 @@ import pytest
 
 from samovar.local import cli
 from samovar.local.layer import RUNNING
-from tests.container.engine import ROOT, archive, make
+from tests.container.engine import ROOT, archive, copy_checkout, make
 
 CACHE = ROOT / "build"
 OTHER = "3.11" if RUNNING == "3.13" else "3.13"
@@ -25,21 +25,12 @@ def run(*command: Any, expect: int = 0, **options: Any) -> subprocess.CompletedP
     return done
 
 
-def clone(target: Path) -> Path:
-    """Copy what is in the repository, as a clone has it: nothing built, no virtual environment."""
-    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).stdout
-    for name in filter(None, listed.split("\0")):
-        if not (ROOT / name).is_dir() and (ROOT / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
-    return target
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel, alone, in an empty virtual environment, and return the command `samovar`."""
     dist, venv = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("venv")
-    source = clone(tmp_path_factory.mktemp("clone"))
+    source = tmp_path_factory.mktemp("source") / "checkout"
+    copy_checkout(source)
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", dist, source)
     shutil.rmtree(source)
     run(sys.executable, "-m", "venv", venv)
@@ -64,7 +55,8 @@ def test_the_wheel_in_an_empty_environment_builds_the_same_bytes_as_make(install
 
 
 def test_make_layer_needs_no_development_environment(tmp_path: Path) -> None:
-    checkout = clone(tmp_path)
+    checkout = tmp_path / "checkout"
+    copy_checkout(checkout)
     for name in ("layer-tools-*", "wheels"):  # what pip has fetched already
         for folder in CACHE.glob(name):
             (checkout / "build").mkdir(exist_ok=True)
@@ -156,7 +148,8 @@ def bare(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("target", ["layer", "setup"])
 def test_a_python_without_venv_is_told_which_package_to_install(bare: Path, tmp_path: Path, target: str) -> None:
-    checkout = clone(tmp_path / "clone")
+    checkout = tmp_path / "checkout"
+    copy_checkout(checkout)
     done = run("make", target, f"PYTHON={bare}", cwd=checkout, expect=2)
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert line.endswith(f"apt-get install python{RUNNING}-venv")
@@ -168,6 +161,7 @@ def test_an_old_python_is_named_in_one_line(tmp_path: Path, target: str) -> None
     old = tmp_path / "python3"
     old.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "import sys; sys.version_info = (3, 9, 2); $2"\n')
     old.chmod(0o755)
-    done = run("make", target, f"PYTHON={old}", "PYTHON_VERSION=3.13", cwd=clone(tmp_path / "clone"), expect=2)
+    copy_checkout(tmp_path / "checkout")
+    done = run("make", target, f"PYTHON={old}", "PYTHON_VERSION=3.13", cwd=tmp_path / "checkout", expect=2)
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert line == f"Samovar needs Python 3.11 or later, and {old} is 3.9: run make PYTHON=/path/to/python3"
