@@ -17,6 +17,7 @@ setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Samovar needs Python 3.11 or later, and $(PYTHON) is %d.%d: run make PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; exec("try: import ensurepip, venv\nexcept ImportError: sys.exit(\"$(PYTHON) has no venv, which Debian and Ubuntu keep in a package of its own: apt-get install python%d.%d-venv\" % sys.version_info[:2])")'
 	@echo '== 1/4 virtual environment in $(VENV)'
 	@$(PYTHON) -m venv $(VENV)
 	@echo '== 2/4 pinned dependencies, each file checked against its hash'
@@ -42,7 +43,7 @@ COLD_PATH := TID253: every cold start would pay for this import. ARCHITECTURE.md
 lint: setup ## run ruff, mypy, import-linter, actionlint and zizmor
 	@$(BIN)/ruff check || { $(BIN)/ruff check --quiet --select TID253 >/dev/null || echo '$(COLD_PATH)'; exit 1; }
 	$(BIN)/ruff format --check
-	$(BIN)/mypy runtime layer bench handlers/demo
+	$(BIN)/mypy runtime bench handlers/demo
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github
@@ -69,7 +70,7 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt requirements/docs.in --output-file requirements/docs.txt
-	for name in layer mutants sam; do \
+	for name in bundle layer mutants sam; do \
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
@@ -86,7 +87,7 @@ bench-publish: setup ## put the last full runs into docs/benchmark.md
 compatibility: setup ## write docs/compatibility.md from the contract's cases
 	@$(BIN)/python -m tests.contract.page
 
-layer: setup ## build build/layer.zip; layer.zip.mk lists variables
+layer: ## build build/layer.zip; layer.zip.mk lists variables
 	@$(MAKE) --no-print-directory -f layer.zip.mk
 
 image: ## build the image samovar; BASE_IMAGE=… chooses its base

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.output import CHECKOUT, RUNS
-from layer import cold
+from samovar.local.layer import cold
 
 DISTRIBUTIONS = (
     "awslambdaric",

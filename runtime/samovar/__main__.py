@@ -6,6 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+compiled_ahead = False  # whether this module came out of cold.*.bin, which sets it
+
 
 def main(package_root: str = "") -> "NoReturn":
     """Run the handler that the argument names, or else `_HANDLER`. package_root: the folder that holds the package, put
@@ -31,6 +33,13 @@ def main(package_root: str = "") -> "NoReturn":
     # without another reference the old stream would close the file below both.
     sys.stdout = sys.__stdout__ = streams.unbuffered(sys.stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = streams.unbuffered(sys.stderr)  # type: ignore[misc]
+    if package_root and not compiled_ahead:
+        import posix
+
+        if misfits := [name for name in posix.listdir(f"{package_root}/samovar") if name.startswith("cold.")]:
+            from samovar import misfit
+
+            misfit.warn(misfits[0])
     loop.run(name)
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "run a handler under Lambda's emulator, and invoke it",
     "doctor": "show where a function's INIT spends its time, and suggest what to change",
     "compile": "compile a deployment folder's Python files ahead, so that cold starts need not",
+    "layer": "build the Lambda layer: a zip, its bill of materials and its checksums",
 }
 
 

@@ -10,11 +10,17 @@ import sys
 from pathlib import Path
 
 
-def write(target: Path, requirements: str, pyproject: Path, python: str | None, libraries: list[Path]) -> None:
-    """Write `target` for the pinned `requirements`, CPython `python` and the shared `libraries` included with it."""
+def write(
+    target: Path, tools: Path, requirements: str, pyproject: Path, python: str | None, libraries: list[Path]
+) -> None:
+    """Write `target` for the pinned `requirements`, CPython `python` and the shared `libraries` included with it.
+
+    `tools`: the folder of the package cyclonedx_py.
+    """
+    tool: list[str | Path] = [sys.executable, "-s", "-P", "-m", "cyclonedx_py"]
     # SOURCE_DATE_EPOCH would put a timestamp into the document.
-    tool: list[str | Path] = [sys.executable, "-I", "-m", "cyclonedx_py"]
-    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    environment = {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH" and not k.startswith("PYTHON")}
+    environment["PYTHONPATH"] = str(tools)
     # Validation takes 5 s; the tests do it.
     options = ["--output-reproducible", "--no-validate", "--sv", "1.6", "--of", "JSON"]
     command = [*tool, "requirements", "--pyproject", pyproject, *options, "-"]

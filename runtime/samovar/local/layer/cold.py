@@ -4,7 +4,7 @@ Finding, checking and reading these modules one by one would be most of what INI
 The file is never compared with the sources, so it suits only a package whose sources no longer change. It must be
 written by an interpreter of the version that will read it. Any interpreter can, as this imports nothing of Samovar:
 
-    python3.13 layer/cold.py DIRECTORY-WITH-SAMOVAR
+    python3.13 cold.py DIRECTORY-WITH-SAMOVAR
 """
 
 import marshal
@@ -53,6 +53,7 @@ for name, file, is_package, code in modules:
     _fix_co_filename(code, path)
     sys.modules[name] = module
     exec(code, module.__dict__)
+module.compiled_ahead = True  # samovar.__main__, the last
 """
 
 
