@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ def write(target: Path, requirements: str, pyproject: Path, python: str | None, 
     command = [*tool, "requirements", "--pyproject", pyproject, *options, "-"]
     done = subprocess.run(command, input=requirements, env=environment, check=True, capture_output=True, text=True)
     bom = json.loads(done.stdout)
+    # pyproject.toml takes the version from here, and the tool does not follow it.
+    package = (pyproject.parent / "runtime" / "samovar" / "__init__.py").read_text()
+    bom["metadata"]["component"]["version"] = re.findall(r'^__version__ = "(.+)"$', package, re.MULTILINE)[0]
     if python:
         bom["components"].append(
             {

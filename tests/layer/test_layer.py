@@ -17,6 +17,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from layer import build
+from samovar import __version__
 from tests.container.engine import ROOT, direct, make, pinned, unpack
 
 VERSION = build.RUNNING
@@ -77,6 +78,7 @@ def test_checksums_and_bill_of_materials(folder: Path) -> None:
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     bom = json.loads(text)
     assert (bom["bomFormat"], bom["metadata"]["component"]["name"]) == ("CycloneDX", "samovar")
+    assert bom["metadata"]["component"]["version"] == __version__
     pinned = (ROOT / "requirements" / "runtime.txt").read_text()
     assert {c["name"] for c in bom["components"]} == {"orjson", "urllib3"}
     assert all(f"{c['name']}=={c['version']}" in pinned for c in bom["components"])
