@@ -106,9 +106,13 @@ def test_the_wheel_carries_the_local_tools_and_the_examples_and_no_tests(dist: P
         entries = {entry.filename: entry.external_attr >> 16 for entry in wheel.infolist()}
     assert "samovar/py.typed" in entries
     assert "samovar/local/testing/scripted_api.py" in entries
-    examples = {name.removeprefix("samovar/local/repository/") for name in entries if "/repository/handlers/" in name}
-    assert examples == {name for name in tracked() if name.startswith("handlers/")}
-    assert entries["samovar/local/repository/handlers/companion/hello.sh"] & 0o111
+    demo = "samovar/local/demo/"
+    assert {name.removeprefix(demo) for name in entries if name.startswith(f"{demo}handlers/")} == files("handlers")
+    assert entries[f"{demo}handlers/companion/hello.sh"] & 0o111
+    template = "samovar/local/template/"
+    assert {name for name in entries if name.startswith(template)} == {
+        name.removeprefix("runtime/") for name in files(f"runtime/{template}")
+    }
     assert [name for name in entries if not name.startswith(("samovar/", "samovar-"))] == []
     assert [name for name in entries if "/test_" in name and "/template/" not in name] == []
 
@@ -117,7 +121,8 @@ def test_the_sdist_is_what_the_repository_tracks(dist: Path) -> None:
     with tarfile.open(next(dist.glob("*.tar.gz"))) as sdist:
         names = {entry.name.partition("/")[2] for entry in sdist.getmembers() if not entry.isdir()}
     made = {"PKG-INFO", "setup.cfg", "runtime/samovar.egg-info/SOURCES.txt"}
-    assert names - made == tracked()
+    link = "runtime/samovar/local/demo/handlers"
+    assert names - made == files() - {link} | {f"runtime/samovar/local/demo/{name}" for name in files("handlers")}
 
 
 @pytest.mark.real
@@ -163,9 +168,9 @@ def metadata(dist: Path) -> Message:
         return message_from_bytes(wheel.read(name), policy=email.policy.default)
 
 
-def tracked() -> set[str]:
+def files(folder: str = ".") -> set[str]:
     """Return what git tracks, and what is new and not ignored. In an sdist, which has no git, the test is skipped."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is no clone")
-    listed = output("git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard")
+    listed = output("git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", folder)
     return {name for name in listed.splitlines() if (ROOT / name).exists()}

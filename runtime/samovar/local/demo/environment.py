@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import samovar
-from samovar.local.sources import ROOT
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "samovar", "demo")
-HANDLERS = ROOT / "handlers"
+HANDLERS = Path(__file__).with_name("handlers").resolve()  # a link in a checkout, files in the wheel
 # What `bootstrap` becomes once it has found an interpreter: this one.
 RUNTIME = [sys.executable, "-S", "-u", str(Path(samovar.__file__).with_name("bootstrap.py"))]
 # The programs beside the interpreter (python3, go) first.
