@@ -16,8 +16,8 @@ from tests.container.engine import ROOT, Environment
 EVENT = {"requestContext": {"http": {"method": "GET", "path": "/greeting"}}}
 
 
-def sam(*arguments: str, **variables: str) -> str:
-    """Run `sam …` in deploy/, check that it succeeds and return its output. Installs the CLI if it is missing."""
+def sam(*arguments: str, folder: Path = ROOT / "deploy", **variables: str) -> str:
+    """Run `sam …` in `folder`, check that it succeeds and return its output. Installs the CLI if it is missing."""
     subprocess.run(["make", "--silent", "sam"], cwd=ROOT, check=True)
     hidden = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
     nowhere = {
@@ -28,7 +28,7 @@ def sam(*arguments: str, **variables: str) -> str:
     environment = hidden | nowhere | {"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-west-1"} | variables
     command: list[Any] = [ROOT / ".venv-sam" / "bin" / "sam", *arguments]
     done: subprocess.CompletedProcess[str] = subprocess.run(
-        command, cwd=ROOT / "deploy", env=environment, capture_output=True, text=True
+        command, cwd=folder, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -14,7 +14,7 @@ from samovar.local.console import CommandError, say
 
 TEMPLATE = Path(__file__).with_name("template")
 REPOSITORY = "https://github.com/samovar-runtime/samovar"
-MANAGED = ["3.11", "3.12", "3.13", "3.14"]  # the Pythons that Lambda's managed runtimes have
+NEWEST = (3, 15)  # of the Pythons that Lambda's managed runtimes have
 _NO_CONTENT = {".git", ".venv", "venv"}  # what a folder may hold that somebody has prepared for a new project
 
 
@@ -47,11 +47,12 @@ def run(options: argparse.Namespace) -> int:
 def _names(title: str) -> dict[str, str]:
     """Return what takes the place of each {{name}} in the template."""
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-    running = "{}.{}".format(*sys.version_info)
+    if not slug[:1].isalpha():
+        slug = f"function-{slug}".rstrip("-")
     return {
         "title": title,
-        "slug": slug if slug[:1].isalpha() else f"function-{slug}".rstrip("-"),  # as CloudFormation names a stack
-        "python": running if running in MANAGED else MANAGED[-1],
+        "slug": slug[:100].rstrip("-"),  # CloudFormation's limit for a stack is 128, Lambda's for a layer 140
+        "python": "{}.{}".format(*min(sys.version_info[:2], NEWEST)),
         "arch": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
         "version": __version__,
         "repository": REPOSITORY,
