@@ -26,7 +26,7 @@ RUN python=${PYTHON:-python3} \
  && chmod 755 /aws-lambda-rie \
  && rm -r /rie
 COPY . .
-RUN ${PYTHON:-python3} layer/build.py --tree /layer --wheels /wheels && chmod -R a+rX /layer
+RUN PYTHONPATH=runtime ${PYTHON:-python3} -m samovar.local.layer.image /layer /wheels && chmod -R a+rX /layer
 
 FROM ${BASE_IMAGE} AS python
 ARG PYTHON=
@@ -43,8 +43,9 @@ ENTRYPOINT ["/usr/local/bin/samovar-entry"]
 
 FROM ${BASE_IMAGE} AS unpack
 ARG PYTHON=
-COPY layer/unpack.py build/layer.zip* /
-RUN ${PYTHON:-python3} /unpack.py /layer.zip /layer
+ARG LAYER=build/layer-*-bundle*.zip
+COPY runtime/samovar/local/layer/unpack.py ${LAYER} /
+RUN ${PYTHON:-python3} /unpack.py / /layer
 
 FROM ${OS_IMAGE} AS os
 COPY --from=unpack /layer/ /opt/

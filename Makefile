@@ -42,7 +42,7 @@ COLD_PATH := TID253: every cold start would pay for this import. ARCHITECTURE.md
 lint: setup ## run ruff, mypy, import-linter, actionlint and zizmor
 	@$(BIN)/ruff check || { $(BIN)/ruff check --quiet --select TID253 >/dev/null || echo '$(COLD_PATH)'; exit 1; }
 	$(BIN)/ruff format --check
-	$(BIN)/mypy runtime layer bench
+	$(BIN)/mypy runtime bench
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github
@@ -67,7 +67,7 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
-	for name in layer mutants sam; do \
+	for name in bundle layer mutants sam; do \
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
@@ -78,7 +78,7 @@ bench: setup ## measure beside AWS's client, 20 minutes; QUICK=1: two
 bench-containers: setup ## measure sizes and cold starts in containers
 	$(BIN)/python -m bench.containers $(ARGS)
 
-layer: setup ## build build/layer.zip; layer.zip.mk lists variables
+layer: ## build build/layer.zip; layer.zip.mk lists variables
 	@$(MAKE) --no-print-directory -f layer.zip.mk
 
 image: ## build the image samovar; BASE_IMAGE=… chooses its base

@@ -92,11 +92,11 @@ def build(client: Any, work: Path) -> tuple[dict[str, Place], dict[str, dict[str
     peer = engine.build(client, context, f"samovar-bench/awslambdaric:{VERSION}", buildargs=arguments)
 
     plain, bundle = work / "plain", work / "bundle"
-    engine.layer(VERSION, plain)
+    zips = {"unbundled": engine.layer(VERSION, plain)}
     prefix = engine.python_prefix(client, BUNDLED, work / "prefix")
-    engine.layer(BUNDLED, bundle, BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(prefix))
-    for folder in (plain, bundle):
-        engine.unpack(folder / "layer.zip", folder / "opt")
+    zips["bundled"] = engine.layer(BUNDLED, bundle, BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(prefix))
+    for archive in zips.values():
+        engine.unpack(archive, archive.parent / "opt")
     managed = engine.official_image(client, VERSION, fresh(work / "managed"))
     client_folder = copy_out(
         client, engine.official_image(client, BUNDLED, fresh(work / "bundled")), "/var/runtime", work
@@ -123,9 +123,7 @@ def build(client: Any, work: Path) -> tuple[dict[str, Place], dict[str, dict[str
     image = {
         name: int(client.images.get(tag).attrs["Size"]) for name, tag in (("base", base), (SAMOVAR, ours), (PEER, peer))
     }
-    layers = {
-        name: (folder / "layer.zip").stat().st_size for name, folder in (("unbundled", plain), ("bundled", bundle))
-    }
+    layers = {name: archive.stat().st_size for name, archive in zips.items()}
     emulated = {"binary": Path(rie.find()).stat().st_size}
     return places, {"image": image, "layer, zipped": layers, "emulator": emulated}
 

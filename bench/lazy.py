@@ -97,7 +97,7 @@ def _prepare(folder: Path) -> None:
         stage.CHECKOUT / "runtime" / "samovar", folder / "opt" / "samovar" / "lib" / "samovar", ignore=plain
     )
     shutil.copy2(stage.CHECKOUT / "bootstrap", folder / "opt" / "bootstrap")
-    shutil.copy2(stage.CHECKOUT / "layer" / "cold.py", folder / "cold.py")
+    shutil.copy2(stage.CHECKOUT / "runtime" / "samovar" / "local" / "layer" / "cold.py", folder / "cold.py")
     shutil.move(folder / "bench" / "handlers", folder / "task")
     for name in stage.DISTRIBUTIONS:
         if name not in ("awslambdaric", "orjson", "simplejson", "snapshot-restore-py"):  # not for this interpreter

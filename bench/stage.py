@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from layer import cold
+from samovar.local.layer import cold
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = (

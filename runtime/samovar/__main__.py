@@ -4,12 +4,13 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
 
 
-def main(package_root: str = "") -> "NoReturn":
+def main(package_root: str = "", misfits: "Sequence[str]" = ()) -> "NoReturn":
     """Run the handler that the argument names, or else `_HANDLER`. package_root: the folder that holds the package, put
-    last on sys.path.
+    last on sys.path. misfits: the files of bytecode in it that this Python cannot use.
     """
     if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
         sys.stderr.write(
@@ -29,6 +30,10 @@ def main(package_root: str = "") -> "NoReturn":
     # without another reference the old stream would close the file below both.
     sys.stdout = sys.__stdout__ = streams.unbuffered(sys.stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = streams.unbuffered(sys.stderr)  # type: ignore[misc]
+    if misfits:
+        from samovar import misfit
+
+        misfit.warn(misfits[0])
     loop.run(name)
 
 

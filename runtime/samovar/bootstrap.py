@@ -1,16 +1,19 @@
 # What `bootstrap` starts. A file, because libraries look for `__main__.__file__`. Without docstring and functions,
-# because it is compiled at every cold start. layer/cold.py makes cold.*.bin; a checkout has none.
+# because it is compiled at every cold start. local/layer/cold.py makes cold.*.bin; a checkout has none.
 import sys
 
 if __name__ == "__main__":  # not in processes that multiprocessing spawns, which run this file again
     package_root = __file__.rpartition("/samovar/")[0]
     # Replaces the folder of this file, in which `import codec` would find ours; with a safe path it is not there.
     sys.path[: not sys.flags.safe_path] = [package_root]
+    cold, misfits = f"cold.{sys.implementation.cache_tag}.bin", []
     try:
-        with open(f"{package_root}/samovar/cold.{sys.implementation.cache_tag}.bin", "rb", 0) as file:
+        with open(f"{package_root}/samovar/{cold}", "rb", 0) as file:
             content = file.read()
     except OSError:
-        pass
+        from posix import listdir
+
+        misfits = [name for name in listdir(f"{package_root}/samovar") if name.startswith("cold.")]
     else:
         from _frozen_importlib_external import MAGIC_NUMBER
 
@@ -18,6 +21,8 @@ if __name__ == "__main__":  # not in processes that multiprocessing spawns, whic
             from marshal import loads
 
             exec(*loads(memoryview(content)[len(MAGIC_NUMBER) :]))
+        else:
+            misfits = [cold]
     from samovar.__main__ import main
 
-    main(package_root)
+    main(package_root, misfits)

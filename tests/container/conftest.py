@@ -81,6 +81,6 @@ def os_image(client: Any, bundle: Path) -> str:
     folder = bundle.parent / "context"
     engine.copy_checkout(folder)
     (folder / "build").mkdir()
-    shutil.copy(bundle.parent / "layer.zip", folder / "build")
+    shutil.copy(engine.archive(bundle.parent), folder / "build")
     arguments = {"BASE_IMAGE": engine.BASES["3.11"][0], "OS_IMAGE": engine.OS_ONLY}
     return engine.build(client, folder, "samovar-test/os", target="os", buildargs=arguments)

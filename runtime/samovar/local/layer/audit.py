@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from layer import elf
-from layer.interpreter import BASE_LIBRARIES
+from samovar.local.layer import elf
+from samovar.local.layer.interpreter import BASE_LIBRARIES
 
 # Lambda's quotas for a layer: 50 MB zipped for direct upload, 250 MB unzipped with the function and its other layers.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html

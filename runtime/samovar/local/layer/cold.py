@@ -4,7 +4,7 @@ Finding, checking and reading these modules one by one would be most of what INI
 The file is never compared with the sources, so it suits only a package whose sources no longer change. It must be
 written by an interpreter of the version that will read it. Any interpreter can, as this imports nothing of Samovar:
 
-    python3.13 layer/cold.py DIRECTORY-WITH-SAMOVAR
+    python3.13 cold.py DIRECTORY-WITH-SAMOVAR
 """
 
 import marshal
