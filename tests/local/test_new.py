@@ -39,8 +39,16 @@ def test_its_tests_pass(project: Path) -> None:
     assert "2 passed" in done.stdout
 
 
-def test_its_function_has_strict_types(project: Path) -> None:
-    done = _run([sys.executable, "-m", "mypy", "--strict", "src/app.py"], project)
+@pytest.mark.parametrize(
+    "check",
+    [
+        "mypy --strict src/app.py",
+        "ruff check --isolated --select E,F,I,B,UP",
+        "ruff format --isolated --check",
+    ],
+)
+def test_its_code_passes_what_its_owner_may_run(project: Path, check: str) -> None:
+    done = _run([sys.executable, "-m", *check.split()], project)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

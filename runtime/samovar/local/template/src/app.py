@@ -9,7 +9,7 @@ logger.setLevel(logging.INFO)
 
 
 @warm  # loaded during INIT: the first caller finds it there
-@cached(ttl=60, stale=300)  # fresh for a minute; then reloaded after a response, so that no caller waits
+@cached(ttl=60, stale=300)  # then every minute, after a response: no caller waits
 def greetings() -> dict[str, str]:
     """Load what takes time: a query, a secret, a configuration."""
     logger.info("loading the greetings")

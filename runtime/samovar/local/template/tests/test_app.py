@@ -1,15 +1,18 @@
-import app
 import pytest
+from samovar.local import RIE
 
-from samovar.local.rie import RIE
+import app
 
 
+@pytest.mark.usefixtures("samovar_fresh")  # caches are empty
 def test_the_greeting_is_in_the_callers_language() -> None:
-    assert app.handler({"name": "Ada", "language": "fr"}, None) == {"message": "Bonjour, Ada!"}
+    event = {"name": "Ada", "language": "fr"}
+    assert app.handler(event, None) == {"message": "Bonjour, Ada!"}
 
 
-@pytest.mark.samovar("app.handler", task_root="src")  # `rie` is a Lambda environment, under AWS's own emulator
+@pytest.mark.samovar("app.handler", task_root="src")  # under AWS's own emulator
 def test_one_load_serves_every_invocation(rie: RIE) -> None:
     assert rie.invoke({"name": "Ada"}).json() == {"message": "Hello, Ada!"}
     assert rie.invoke({"name": "Bob"}).json() == {"message": "Hello, Bob!"}
-    assert len([line for line in rie.log().lines if "loading the greetings" in line]) == 1
+    loads = [line for line in rie.log().lines if "loading the greetings" in line]
+    assert len(loads) == 1
