@@ -17,6 +17,7 @@ setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Samovar needs Python 3.11 or later, and $(PYTHON) is %d.%d: run make PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; exec("try: import ensurepip, venv\nexcept ImportError: sys.exit(\"$(PYTHON) has no venv, which Debian and Ubuntu keep in a package of its own: apt-get install python%d.%d-venv\" % sys.version_info[:2])")'
 	@echo '== 1/4 virtual environment in $(VENV)'
 	@$(PYTHON) -m venv $(VENV)
 	@echo '== 2/4 pinned dependencies, each file checked against its hash'

@@ -4,13 +4,14 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import NoReturn
 
+compiled_ahead = False  # whether this module came out of cold.*.bin, which sets it
 
-def main(package_root: str = "", misfits: "Sequence[str]" = ()) -> "NoReturn":
+
+def main(package_root: str = "") -> "NoReturn":
     """Run the handler that the argument names, or else `_HANDLER`. package_root: the folder that holds the package, put
-    last on sys.path. misfits: the files of bytecode in it that this Python cannot use.
+    last on sys.path.
     """
     if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
         sys.stderr.write(
@@ -30,10 +31,13 @@ def main(package_root: str = "", misfits: "Sequence[str]" = ()) -> "NoReturn":
     # without another reference the old stream would close the file below both.
     sys.stdout = sys.__stdout__ = streams.unbuffered(sys.stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = streams.unbuffered(sys.stderr)  # type: ignore[misc]
-    if misfits:
-        from samovar import misfit
+    if package_root and not compiled_ahead:
+        import posix
 
-        misfit.warn(misfits[0])
+        if misfits := [name for name in posix.listdir(f"{package_root}/samovar") if name.startswith("cold.")]:
+            from samovar import misfit
+
+            misfit.warn(misfits[0])
     loop.run(name)
 
 

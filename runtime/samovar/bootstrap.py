@@ -6,14 +6,11 @@ if __name__ == "__main__":  # not in processes that multiprocessing spawns, whic
     package_root = __file__.rpartition("/samovar/")[0]
     # Replaces the folder of this file, in which `import codec` would find ours; with a safe path it is not there.
     sys.path[: not sys.flags.safe_path] = [package_root]
-    cold, misfits = f"cold.{sys.implementation.cache_tag}.bin", []
     try:
-        with open(f"{package_root}/samovar/{cold}", "rb", 0) as file:
+        with open(f"{package_root}/samovar/cold.{sys.implementation.cache_tag}.bin", "rb", 0) as file:
             content = file.read()
     except OSError:
-        from posix import listdir
-
-        misfits = [name for name in listdir(f"{package_root}/samovar") if name.startswith("cold.")]
+        pass
     else:
         from _frozen_importlib_external import MAGIC_NUMBER
 
@@ -21,8 +18,6 @@ if __name__ == "__main__":  # not in processes that multiprocessing spawns, whic
             from marshal import loads
 
             exec(*loads(memoryview(content)[len(MAGIC_NUMBER) :]))
-        else:
-            misfits = [cold]
     from samovar.__main__ import main
 
-    main(package_root, misfits)
+    main(package_root)

@@ -53,6 +53,7 @@ for name, file, is_package, code in modules:
     _fix_co_filename(code, path)
     sys.modules[name] = module
     exec(code, module.__dict__)
+module.compiled_ahead = True  # samovar.__main__, the last
 """
 
 

@@ -74,5 +74,8 @@ def made(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         whole = Path(temporary, folder.name)
         yield whole
-        if not folder.exists():
+        try:
             whole.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
