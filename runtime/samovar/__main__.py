@@ -14,10 +14,12 @@ def main(package_root: str = "") -> "NoReturn":
     last on sys.path.
     """
     if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
-        sys.stderr.write(
+        wrong = len(sys.argv) > 2
+        (sys.stderr if wrong else sys.stdout).write(
             "usage: python -m samovar [MODULE.FUNCTION | exec:PROGRAM]   (default: the variable _HANDLER)\n"
+            "This is the runtime, which Lambda starts. On your machine: samovar run MODULE.FUNCTION\n"
         )
-        sys.exit(2)
+        sys.exit(2 if wrong else 0)
     name = sys.argv[1] if len(sys.argv) > 1 else None
     if name == "--version":
         from samovar import __version__

@@ -29,8 +29,13 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
     Exits 1 after a failure in INIT, or when the Runtime API does not answer as it must; SystemExit and signals keep
     their own code.
     """
-    name = handler_name or _variable(b"_HANDLER", "the handler, as MODULE.FUNCTION (or give it as an argument)")
-    address = _variable(b"AWS_LAMBDA_RUNTIME_API", "host:port of the Runtime API; Lambda and the RIE set it")
+    name = handler_name or _variable(
+        b"_HANDLER", "the handler, as MODULE.FUNCTION; to run it here: samovar run HANDLER"
+    )
+    address = _variable(
+        b"AWS_LAMBDA_RUNTIME_API",
+        f"only Lambda or its emulator starts this; to run the handler here: samovar run {name}",
+    )
     try:
         client = RuntimeClient(address)
     except ValueError as exc:
