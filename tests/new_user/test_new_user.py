@@ -176,9 +176,9 @@ def test_a_port_in_use_is_one_line_that_says_how_to_choose_another(user: User, p
     [
         (
             "import sys; sys.platform = 'darwin'",
-            r"for Linux only, and this is macOS.* docker run .*samovar run app\.handler",
+            r"this is macOS.* docker run .*samovar run app\.handler",
         ),
-        ("import sys; sys.platform = 'win32'", r"for Linux only, and this is Windows.*WSL"),
+        ("import sys; sys.platform = 'win32'", r"this is Windows.*WSL"),
         ("import platform; platform.machine = lambda: 'riscv64'", r"no .*Emulator for Linux riscv64.*x86_64 and arm64"),
     ],
 )
