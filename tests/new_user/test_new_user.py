@@ -14,7 +14,7 @@ import socket
 import subprocess
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -236,8 +236,7 @@ def test_a_terminal_has_colour_unless_no_color_is_set(user: User, project: Path,
     environment = {**user.environment, "TERM": "xterm-256color", "NO_COLOR": no_color}
     user.run("samovar", "new", "my function", env=environment, stdout=theirs, stderr=theirs, capture_output=False)
     os.close(theirs)
-    with open(ours, "rb") as terminal:
-        shown = terminal.read1().decode()
+    shown = drained(ours)
     assert "my function is not empty" in " ".join(re.sub(r"\x1b\[[\d;]*m", "", shown).split())
     assert ("\x1b[" in shown) is not bool(no_color)
 
@@ -254,6 +253,15 @@ def started(user: User, *command: str, folder: Path) -> Iterator[tuple[subproces
             yield process, process.stderr
         finally:
             process.terminate()
+
+
+def drained(terminal: int) -> str:
+    """Return all that was written to a terminal, whose other end is closed."""
+    parts = []
+    with open(terminal, "rb", buffering=0) as file, suppress(OSError):  # the end is an error, EIO
+        while part := file.read(1 << 16):
+            parts.append(part)
+    return b"".join(parts).decode()
 
 
 def one_line(text: str) -> str:
