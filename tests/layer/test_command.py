@@ -13,7 +13,7 @@ import pytest
 
 from samovar.local import cli
 from samovar.local.layer import RUNNING
-from tests.container.engine import ROOT, archive, make
+from tests.container.engine import ROOT, archive, copy_checkout, make
 
 CACHE = ROOT / "build"
 OTHER = "3.11" if RUNNING == "3.13" else "3.13"
@@ -25,21 +25,12 @@ def run(*command: Any, expect: int = 0, **options: Any) -> subprocess.CompletedP
     return done
 
 
-def clone(target: Path) -> Path:
-    """Copy what is in the repository, as a clone has it: nothing built, no virtual environment."""
-    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).stdout
-    for name in filter(None, listed.split("\0")):
-        if not (ROOT / name).is_dir() and (ROOT / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
-    return target
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel, alone, in an empty virtual environment, and return the command `samovar`."""
     dist, venv = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("venv")
-    source = clone(tmp_path_factory.mktemp("clone"))
+    source = tmp_path_factory.mktemp("source") / "checkout"
+    copy_checkout(source)
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", dist, source)
     shutil.rmtree(source)
     run(sys.executable, "-m", "venv", venv)
@@ -64,7 +55,8 @@ def test_the_wheel_in_an_empty_environment_builds_the_same_bytes_as_make(install
 
 
 def test_make_layer_needs_no_development_environment(tmp_path: Path) -> None:
-    checkout = clone(tmp_path)
+    checkout = tmp_path / "checkout"
+    copy_checkout(checkout)
     for name in ("layer-tools-*", "wheels"):  # what pip has fetched already
         for folder in CACHE.glob(name):
             (checkout / "build").mkdir(exist_ok=True)
@@ -105,19 +97,33 @@ def test_a_bundle_that_is_neither_on_nor_off_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "says", "status"),
     [
-        (["--python", "3.9"], "Samovar runs on Python 3.11 and later, and not on 3.9: give one as 3.13"),
-        (["--python", "three"], "Samovar runs on Python 3.11 and later, and not on three: give one as 3.13"),
-        (["--arch", "aarch64"], "Lambda has no architecture 'aarch64': use x86_64 or arm64"),
-        (["--base", "al2"], "no base is called 'al2': use al2023 or debian12"),
-        (["--python-prefix", "/usr"], "--python-prefix names the interpreter to include: give --bundle as well"),
+        (["--python", "3.9"], "Samovar runs on Python 3.11 and later, and not on 3.9: give one as 3.13", 2),
+        (["--python", "three"], "Samovar runs on Python 3.11 and later, and not on three: give one as 3.13", 2),
+        (["--arch", "aarch64"], "Lambda has no architecture 'aarch64': use x86_64 or arm64", 2),
+        (["--base", "al2"], "no base is called 'al2': use al2023 or debian12", 2),
+        (
+            ["--out", "/proc/nowhere"],
+            "cannot write to /proc/nowhere: No such file or directory; give another with --out or --cache",
+            1,
+        ),
+        (["--python-prefix", "/usr"], "--python-prefix names the interpreter to include: give --bundle as well", 2),
     ],
 )
-def test_a_wrong_call_gets_one_line(options: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["layer", *options]) == 2
+def test_a_wrong_call_gets_one_line(
+    options: list[str], says: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["layer", *options]) == status
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", f"samovar layer: {says}\n")
+
+
+def test_a_compiler_that_is_not_there_is_named(tmp_path: Path) -> None:
+    options = ["--out", tmp_path, "--cache", CACHE, "--bytecode-python", "no-such-python -I"]
+    done = run(sys.executable, "-m", "samovar.local.cli", "layer", *options, expect=1)
+    assert done.stderr.splitlines()[-1] == "samovar layer: cannot run no-such-python: No such file or directory"
+    assert done.stdout == ""
 
 
 def test_pips_own_settings_do_not_send_the_tools_elsewhere(tmp_path: Path) -> None:
@@ -142,7 +148,8 @@ def bare(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("target", ["layer", "setup"])
 def test_a_python_without_venv_is_told_which_package_to_install(bare: Path, tmp_path: Path, target: str) -> None:
-    checkout = clone(tmp_path / "clone")
+    checkout = tmp_path / "checkout"
+    copy_checkout(checkout)
     done = run("make", target, f"PYTHON={bare}", cwd=checkout, expect=2)
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert line.endswith(f"apt-get install python{RUNNING}-venv")
@@ -154,6 +161,7 @@ def test_an_old_python_is_named_in_one_line(tmp_path: Path, target: str) -> None
     old = tmp_path / "python3"
     old.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "import sys; sys.version_info = (3, 9, 2); $2"\n')
     old.chmod(0o755)
-    done = run("make", target, f"PYTHON={old}", "PYTHON_VERSION=3.13", cwd=clone(tmp_path / "clone"), expect=2)
+    copy_checkout(tmp_path / "checkout")
+    done = run("make", target, f"PYTHON={old}", "PYTHON_VERSION=3.13", cwd=tmp_path / "checkout", expect=2)
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert line == f"Samovar needs Python 3.11 or later, and {old} is 3.9: run make PYTHON=/path/to/python3"

@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 from samovar.local.console import CommandError, say
@@ -49,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--cache",
         metavar="DIR",
         type=Path,
-        default=Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "samovar"),
+        default=Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "samovar"),
         help="where downloads are kept (default: ~/.cache/samovar)",
     )
 
@@ -63,7 +64,14 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError("--python-prefix names the interpreter to include: give --bundle as well", 2)
     from samovar.local.layer import build
 
-    options.out.mkdir(parents=True, exist_ok=True)
+    for folder in (options.out, options.cache):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as exc:
+            raise CommandError(
+                f"cannot write to {folder}: {exc.strerror}; give another with --out or --cache"
+            ) from None
     archive = options.out / name(options)
     bom = archive.with_suffix(".cdx.json")
     build.layer_zip(

@@ -53,7 +53,6 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
     if order.bundle:
         programs = tools.fetch("bundle-tools", order.cache) / "bin"
         prefix = (order.prefix or interpreter.obtain(version, arch, order.cache / "python", programs / "uv")).resolve()
-    order.cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=order.cache, prefix="layer-") as temporary:
         tree = Path(temporary).resolve()
         plain_files(tree)
@@ -137,11 +136,13 @@ def compiler(order: Order, prefix: Path | None, tree: Path) -> list[str]:
 
 def compile_ahead(command: list[str], tree: Path, version: str) -> None:
     """Compile every source below `tree` with `command`, a Python of the target's minor version."""
-    with working(f"compiling with {command[0]}"):
-        done = subprocess.run(
-            [*command, str(HERE / "bytecode.py"), str(tree), PLACE], stdout=subprocess.PIPE, text=True
-        )
+    whole = [*command, str(HERE / "bytecode.py"), str(tree), PLACE]
+    try:
+        with working(f"compiling with {command[0]}"):
+            done = subprocess.run(whole, stdout=subprocess.PIPE, text=True)
+    except OSError as exc:
+        raise CommandError(f"cannot run {command[0]}: {exc.strerror}") from None
     if done.returncode:
-        raise CommandError(f"{' '.join(command)} could not compile the layer: see its message above", done.returncode)
+        raise CommandError(f"{' '.join(command)} could not compile the layer: see its message above")
     if done.stdout.strip() != version:
         raise CommandError(f"{' '.join(command)} is Python {done.stdout.strip()}, the layer is for {version}")

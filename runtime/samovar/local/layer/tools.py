@@ -59,7 +59,7 @@ def pip(cache: Path, *arguments: str | Path) -> int:
                     f"{sys.executable} has neither pip nor venv, which Debian and Ubuntu keep in packages of their own:"
                     f" apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
                 )
-            with working("making a virtual environment for pip"), made(venv) as temporary:
+            with made(venv) as temporary:
                 subprocess.run([sys.executable, "-I", "-m", "venv", temporary], check=True)
         python = venv / "bin" / "python"
     environment = {name: value for name, value in os.environ.items() if name not in _OURS}
