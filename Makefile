@@ -30,7 +30,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: setup ## run the examples under the emulator; ARGS=hello runs one
-	@$(BIN)/python -m handlers.demo $(ARGS)
+	@$(BIN)/samovar demo $(ARGS)
 
 test: setup ## run every test; ARGS='-k rie' passes arguments to pytest
 	$(BIN)/python -m pytest $(ARGS)
@@ -43,7 +43,7 @@ COLD_PATH := TID253: every cold start would pay for this import. ARCHITECTURE.md
 lint: setup ## run ruff, mypy, import-linter, actionlint and zizmor
 	@$(BIN)/ruff check || { $(BIN)/ruff check --quiet --select TID253 >/dev/null || echo '$(COLD_PATH)'; exit 1; }
 	$(BIN)/ruff format --check
-	$(BIN)/mypy runtime bench handlers/demo
+	$(BIN)/mypy runtime bench
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github
