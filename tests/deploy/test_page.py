@@ -11,12 +11,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import awslambdaric.lambda_context
 import boto3
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+import samovar.context
 from tests.contract.harness import START_RECORD
 from tests.deploy.conftest import ALL_LAYERS, LAYERS, ROOT, Run
 
@@ -145,18 +147,25 @@ def test_the_record_that_the_page_shows_is_the_one_that_is_logged() -> None:
     assert (fields["level"], fields["logger"], fields["requestId"]) == ("DEBUG", "samovar", "")
 
 
-@pytest.mark.parametrize(("alarm", "version"), [("OK", "2"), ("ALARM", "1")])
-def test_a_roll_out_goes_on_or_back_by_the_alarm(account: Account, alarm: str, version: str) -> None:
+def test_the_module_of_the_context_tells_the_two_runtimes_apart() -> None:
+    names = {client.LambdaContext.__module__ for client in (samovar.context, awslambdaric.lambda_context)}
+    assert names == {"samovar.context", "awslambdaric.lambda_context"}
+    assert all(f"`{name}`" in PAGE for name in names)
+
+
+def test_a_roll_out_goes_back_at_an_alarm_and_else_on(account: Account) -> None:
     before, change, decide = commands("Roll out gradually, and back")
-    live = {"FunctionName": "my-function", "Name": "live"}
+    live, tenth = {"FunctionName": "my-function", "Name": "live"}, {"AdditionalVersionWeights": {"2": 0.1}}
     account.run(before, PUBLISH, change)
     during = account.aws.get_alias(**live)
-    assert (during["FunctionVersion"], during["RoutingConfig"]["AdditionalVersionWeights"]) == ("1", {"2": 0.1})
-    state = {"AlarmName": "my-function-new", "StateValue": alarm, "StateReason": "test"}
-    account.client("cloudwatch").set_alarm_state(**state)
-    account.run("NEW=2\n", decide)
-    after = account.aws.get_alias(**live)
-    assert (after["FunctionVersion"], after["RoutingConfig"]["AdditionalVersionWeights"]) == (version, {})
+    assert (during["FunctionVersion"], during["RoutingConfig"]) == ("1", tenth)
+    for state, version in (("ALARM", "1"), ("OK", "2")):
+        account.aws.update_alias(**live, RoutingConfig=tenth)
+        alarm = {"AlarmName": "my-function-new", "StateValue": state, "StateReason": "test"}
+        account.client("cloudwatch").set_alarm_state(**alarm)
+        account.run("NEW=2\n", decide)
+        after = account.aws.get_alias(**live)
+        assert (after["FunctionVersion"], after["RoutingConfig"]["AdditionalVersionWeights"]) == (version, {})
 
 
 def test_logs_are_kept_for_a_month(account: Account) -> None:
