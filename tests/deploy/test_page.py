@@ -154,7 +154,7 @@ def test_the_module_of_the_context_tells_the_two_runtimes_apart() -> None:
 
 
 def test_a_roll_out_goes_back_at_an_alarm_and_else_on(account: Account) -> None:
-    before, change, decide = commands("Roll out gradually, and back")
+    before, change, decide, back = commands("Roll out gradually, and back")
     live, tenth = {"FunctionName": "my-function", "Name": "live"}, {"AdditionalVersionWeights": {"2": 0.1}}
     account.run(before, PUBLISH, change)
     during = account.aws.get_alias(**live)
@@ -166,6 +166,8 @@ def test_a_roll_out_goes_back_at_an_alarm_and_else_on(account: Account) -> None:
         account.run("NEW=2\n", decide)
         after = account.aws.get_alias(**live)
         assert (after["FunctionVersion"], after["RoutingConfig"]["AdditionalVersionWeights"]) == (version, {})
+    account.run("OLD=1\n", back)
+    assert account.aws.get_alias(**live)["FunctionVersion"] == "1"
 
 
 def test_logs_are_kept_for_a_month(account: Account) -> None:
