@@ -24,7 +24,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_its_template_is_valid(project: Path) -> None:
-    assert "is a valid SAM Template" in sam("validate", "--lint", folder=project)
+    done = sam("validate", "--lint", folder=project)
+    assert "is a valid SAM Template" in done.stdout + done.stderr
 
 
 def test_its_image_answers(client: Any, samovar_image: Callable[[str], str], project: Path) -> None:
