@@ -76,12 +76,15 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
     except BaseException as exc:
         if not is_failure(exc):
             raise
-        if isinstance(exc, MemoryError):
-            failure.give_up_reserve()
-        failure.report(client, None, exc)
-        sys.exit(1)
-    _stop_alarm()
-    return environment.attach(handle) if environment.attach else handle
+        failed = exc
+    else:
+        _stop_alarm()
+        return environment.attach(handle) if environment.attach else handle
+    # No exception is being handled here: Sentry asks, and reports it in another form than under AWS's client.
+    if isinstance(failed, MemoryError):
+        failure.give_up_reserve()
+    failure.report(client, None, failed)
+    sys.exit(1)
 
 
 def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
