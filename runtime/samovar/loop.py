@@ -8,7 +8,7 @@ import posix
 import sys
 from _signal import ITIMER_REAL, getitimer, setitimer  # type: ignore[import-not-found]
 
-from samovar import alias, codec, failure, handler, logging_hook, logs
+from samovar import codec, failure, handler, logging_hook, logs
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import LARGEST, Fault, is_failure
@@ -61,7 +61,6 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
     import gc
 
     logs.read_settings()
-    alias.install()
     logging_hook.install()
     failure.hold_reserve()
     gc.freeze()  # the interpreter's and the runtime's own objects live on: no collection needs to walk them
