@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from samovar.environment import Post
     from samovar.handler import Handle
 else:
     ModuleType = type(sys)
@@ -89,40 +90,40 @@ class _Replaceable(type):
 
 
 class LambdaRuntimeClient(metaclass=_Replaceable):
-    """The class whose methods agents replace. An object serves one event, or one post to the Runtime API.
+    """The class whose methods agents replace. An object serves one event, or one post.
 
-    post: posts what a method is given; without it, it is kept for the loop.
+    client: the true one. posted: whether something has been posted, or tried.
     """
 
     marshaller: "Any" = LambdaMarshaller()
 
-    def __init__(self, invocation: "Invocation | None" = None, post: "Callable[..., None] | None" = None) -> None:
+    def __init__(self, client: RuntimeClient, invocation: "Any" = None, error_type: str = "") -> None:
+        self.client = client
         self.invocation = invocation
-        self.post = post
-        self.response: bytes | Response | None = None
-        self.failure: BaseException | None = None
+        self.error_type = error_type
+        self.posted = False
 
     def post_invocation_result(
         self, invoke_id: str, result_data: "bytes | str", content_type: str = _JSON, invocation_id: "str | None" = None
     ) -> None:
-        body, kind = _encoded(result_data), None if content_type == _JSON else content_type
-        if self.post:
-            self.post(body, kind)
-        else:
-            self.response = body if kind is None else Response(body, kind)
+        self.posted = True
+        _respond(self.client, self.invocation, _encoded(result_data), None if content_type == _JSON else content_type)
 
     def post_invocation_error(
-        self, invoke_id: str, error_response_data: str, xray_fault: str, invocation_id: "str | None" = None
+        self, invoke_id: str, error_response_data: "bytes | str", xray_fault: str, invocation_id: "str | None" = None
     ) -> None:
-        if self.post:
-            self.post(_encoded(error_response_data), _encoded(xray_fault))
-        else:
-            error = codec.loads(_encoded(error_response_data))
-            self.failure = Fault(error["errorType"], error["errorMessage"], error.get("stackTrace"))
+        self.posted = True
+        body = _encoded(error_response_data)
+        error_type = self.error_type or codec.loads(body)["errorType"]
+        _fail(self.client, self.invocation, body, error_type, _encoded(xray_fault))
 
     def post_init_error(self, error_response_data: "dict[str, Any]", error_type_override: "str | None" = None) -> None:
-        if self.post:
-            self.post(codec.dumps(error_response_data), error_type_override or error_response_data["errorType"])
+        self.posted = True
+        error_type = error_type_override or error_response_data["errorType"]
+        _fail_init(self.client, codec.dumps(error_response_data), error_type)
+
+
+_respond, _fail, _fail_init = RuntimeClient.respond, RuntimeClient.fail, RuntimeClient.fail_init
 
 
 def _encoded(data: "bytes | str") -> bytes:
@@ -130,7 +131,7 @@ def _encoded(data: "bytes | str") -> bytes:
 
 
 def handle_event_request(
-    lambda_runtime_client: LambdaRuntimeClient,
+    lambda_runtime_client: "_Event",
     request_handler: "Callable[[Any, Any], Any]",
     invoke_id: str,
     event_body: "bytes | str",
@@ -143,28 +144,35 @@ def handle_event_request(
     log_sink: "Any",
     invocation_id: "str | None" = None,
 ) -> None:
-    """Call the handler for one event. As in the official client, no failure of the handler gets out; the loop reports
-    it, and posts the response.
-    """
-    call = lambda_runtime_client
-    invocation = call.invocation
-    assert invocation is not None
+    """Call the handler for one event, and post its response or its failure, which does not get out."""
+    event = lambda_runtime_client
+    invocation = event.invocation
     invocation.event, invocation.content_type = _encoded(event_body), content_type
     del event_body
+    outcome: bytes | Response | BaseException | None
     try:
-        marshaller = LambdaRuntimeClient.marshaller
-        if type(marshaller) is LambdaMarshaller:
-            call.response = function.adapt(request_handler)(invocation)
-        else:
-            event = marshaller.unmarshal_request(
-                bytes(invocation.take_event()), _JSON if content_type is None else content_type
-            )
-            data, kind = marshaller.marshal_response(request_handler(event, invocation.context))
-            call.post_invocation_result(invocation.id, data, kind)
+        outcome = _adapt(request_handler)(invocation)
     except BaseException as exc:
         if not is_failure(exc):
             raise
-        call.failure = exc
+        outcome = exc
+    event.posted = True
+    event.post(invocation, outcome)
+
+
+def _adapt(request_handler: "Callable[[Any, Any], Any]") -> "Handle":
+    """Return a function of event and context as a handler, with the marshaller that is there now."""
+    marshaller = LambdaRuntimeClient.marshaller
+    if type(marshaller) is LambdaMarshaller:
+        return function.adapt(request_handler)
+
+    def handle(invocation: Invocation) -> "bytes | Response":
+        content_type = _JSON if invocation.content_type is None else invocation.content_type
+        event = marshaller.unmarshal_request(bytes(invocation.take_event()), content_type)
+        data, content_type = marshaller.marshal_response(request_handler(event, invocation.context))
+        return _encoded(data) if content_type == _JSON else Response(_encoded(data), content_type)
+
+    return handle
 
 
 def _get_handler(handler: str) -> "Any":
@@ -184,10 +192,16 @@ def register_pre_fork(func: "Callable[[], Any]") -> "Callable[[], Any]":
 
 # --- the runtime's side
 
-_NOTHING = "no response"  # the content type of one that is not posted, since what replaces something here has done so
+
+class _Event(LambdaRuntimeClient):
+    """What handle_event_request gets. post: posts a response or a failure as the loop does."""
+
+    def __init__(self, client: RuntimeClient, invocation: Invocation, post: "Post") -> None:
+        super().__init__(client, invocation)
+        self.post = post
 
 
-def attach(handle: "Handle") -> "Handle":
+def attach(handle: "Handle", client: RuntimeClient, post: "Post") -> "Handle":
     """Return a handler that goes the way of AWS's client, where something has been put there; else the same one."""
     user_function = getattr(handle, "function", None)
     replaced = (
@@ -197,80 +211,63 @@ def attach(handle: "Handle") -> "Handle":
     if user_function is None or not replaced:
         return handle
 
-    def attached(invocation: Invocation) -> "bytes | Response":
-        call = LambdaRuntimeClient(invocation)
-        bootstrap.handle_event_request(
-            call,
-            user_function,
-            invocation.id,
-            bytes(invocation.take_event()),
-            invocation.content_type,
-            invocation.client_context,
-            invocation.identity,
-            invocation.arn,
-            invocation.deadline_ms,
-            invocation.tenant_id,
-            logs.sink(),
-            invocation.invocation_id,
-        )
-        if call.failure is not None:
-            raise call.failure
-        if call.response is None:
-            raise Fault(
-                "Runtime.NoResponse", "What replaces handle_event_request neither called the handler nor posted"
+    def attached(invocation: Invocation) -> None:
+        event = _Event(client, invocation, post)
+        try:
+            bootstrap.handle_event_request(
+                event,
+                user_function,
+                invocation.id,
+                bytes(invocation.take_event()),
+                invocation.content_type,
+                invocation.client_context,
+                invocation.identity,
+                invocation.arn,
+                invocation.deadline_ms,
+                invocation.tenant_id,
+                logs.sink(),
+                invocation.invocation_id,
             )
-        return call.response
+        except Exception as exc:
+            if not event.posted:
+                raise
+            logs.exception("What replaces handle_event_request failed", exc)
 
     return attached
-
-
-_respond, _fail, _fail_init = RuntimeClient.respond, RuntimeClient.fail, RuntimeClient.fail_init
 
 
 def _attached_respond(
     self: RuntimeClient, invocation: Invocation, body: bytes, content_type: "str | None" = None
 ) -> None:
-    if content_type is _NOTHING:
-        return
-    arguments = body.decode() if content_type is None else body, content_type or _JSON
-    post = _Post(lambda body, kind: _respond(self, invocation, body, kind), body, content_type)
-    post.through("post_invocation_result", invocation, invocation.id, *arguments, invocation.invocation_id)
+    call = LambdaRuntimeClient(self, invocation)
+    data = body.decode() if content_type is None else body
+    arguments = invocation.id, data, content_type or _JSON, invocation.invocation_id
+    _post(call, "post_invocation_result", arguments, lambda: _respond(self, invocation, body, content_type))
 
 
 def _attached_fail(
     self: RuntimeClient, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes
 ) -> None:
-    arguments = body.decode(), xray_cause.decode()
-    post = _Post(lambda body, cause: _fail(self, invocation, body, error_type, cause), body, xray_cause)
-    post.through("post_invocation_error", invocation, invocation.id, *arguments, invocation.invocation_id)
+    call = LambdaRuntimeClient(self, invocation, error_type)
+    arguments = invocation.id, body.decode(), xray_cause.decode(), invocation.invocation_id
+    _post(call, "post_invocation_error", arguments, lambda: _fail(self, invocation, body, error_type, xray_cause))
 
 
 def _attached_fail_init(self: RuntimeClient, body: bytes, error_type: str) -> None:
-    post = _Post(lambda body, kind: _fail_init(self, body, kind), body, error_type)
-    post.through("post_init_error", None, codec.loads(body))
+    call = LambdaRuntimeClient(self)
+    _post(call, "post_init_error", (codec.loads(body),), lambda: _fail_init(self, body, error_type))
 
 
-class _Post:
-    """One post, by a method that may have been replaced. If that fails before it posts, `plain` is posted."""
-
-    def __init__(self, post: "Callable[..., None]", *plain: "Any") -> None:
-        self._post = post
-        self._plain = plain
-        self._posted = False
-
-    def __call__(self, *arguments: "Any") -> None:
-        self._posted = True
-        self._post(*arguments)
-
-    def through(self, method: str, invocation: "Invocation | None", *arguments: "Any") -> None:
-        try:
-            getattr(LambdaRuntimeClient(invocation, self), method)(*arguments)
-        except ApiError:
-            raise
-        except Exception as exc:
-            logs.exception(f"What replaces LambdaRuntimeClient.{method} failed", exc)
-            if not self._posted:
-                self._post(*self._plain)
+def _post(call: LambdaRuntimeClient, method: str, arguments: "tuple[Any, ...]", plain: "Callable[[], None]") -> None:
+    """Post by a method that may have been replaced; if that fails before it has posted, by `plain`."""
+    try:
+        getattr(call, method)(*arguments)
+    except ApiError:
+        raise
+    except Exception as exc:
+        logs.exception(f"What replaces LambdaRuntimeClient.{method} failed", exc)
+        if not call.posted:
+            plain()
 
 
 def _take_part() -> None:

@@ -18,7 +18,8 @@ FUNCTION = Function(
 
             def handler(event, context):
                 if event == "spans":
-                    return [path.read_text() for path in sorted(Path("spans").iterdir(), key=lambda p: p.stat().st_mtime_ns)]
+                    files = sorted(Path("spans").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+                    return [path.read_text() for path in files]
                 return 1 / (event - 2)
         """
     },
