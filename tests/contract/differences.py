@@ -72,6 +72,10 @@ VALUES = {
     ),
 }
 SURVIVED = {
+    "attached-fails": Difference(
+        "A failure in what replaces `handle_event_request` or a post is reported, and the environment lives on",
+        "As the failure of the invocation, or in the log, and the response is posted. The official client exits",
+    ),
     "response-too-large": Difference(
         "A result over 6,291,556 bytes is reported and the environment lives on",
         "The official client raises at the API's 413 and exits, which costs a new INIT",
@@ -184,9 +188,11 @@ PROCESS = {
         "`write` returns the count and leaving `with sys.stdout` closes it, as everywhere; "
         "the official client wraps them",
     ),
-    "marshaller-replaced": Difference(
-        "`LambdaRuntimeClient.marshaller` cannot be replaced",
-        "It belongs to the official client's class, which Samovar does not use: assigning to it changes nothing",
+    "replaced-elsewhere": Difference(
+        "What is replaced elsewhere in the official client has no effect",
+        "Samovar calls what is put in the place of `bootstrap.handle_event_request`, of the `post_` methods of "
+        "`LambdaRuntimeClient`, and of its `marshaller`. The other functions, and the module `runtime_client`, are not "
+        "on an event's way here",
     ),
 }
 WORDS = {
