@@ -572,6 +572,44 @@ def test_watch_sends_the_events_again_after_a_save_of_code_event_or_variables(ta
         assert process.wait(60) == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_right_after_an_answer_is_not_lost(task: Path, number: signal.Signals) -> None:
+    command = [SAMOVAR, "run", "app.handler", "--watch", "--event", "{}"]
+    for _ in range(5):  # in most rounds it comes while the environment ends
+        with subprocess.Popen(command, cwd=task, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout
+            assert process.stderr
+            try:
+                assert process.stdout.readline()
+                process.send_signal(number)
+                assert process.wait(60) == 128 + number
+                assert b"KeyboardInterrupt" not in process.stderr.read()
+            finally:
+                process.kill()
+
+
+def test_output_in_the_watched_folder_does_not_start_it_again(task: Path) -> None:
+    out, err = task / "out.json", task / "err.log"
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        command = [SAMOVAR, "run", "app.handler", "--watch", "--event", "{}"]
+        process = subprocess.Popen(command, cwd=task, stdout=stdout, stderr=stderr)
+    try:
+        _until(lambda: "Waiting" in err.read_text())
+        (task / "app.py").write_text("def handler(event, context):\n    return 'changed'\n")
+        _until(lambda: "changed" in out.read_text() and err.read_text().count("Waiting") == 2)
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert [line for line in err.read_text().splitlines() if line.startswith("Saved")] == ["Saved: app.py"]
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def test_the_examples_run(tmp_path: Path) -> None:
     done = _samovar(tmp_path, "hello.handler", "--task-root", str(ROOT / "handlers"), "--event", '{"name": "Ada"}')
     assert done.returncode == 0

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from samovar.local import console, env_file, spelling
+from samovar.local import console, env_file, interrupts, spelling
 
 if TYPE_CHECKING:
     from samovar.local.endpoint import Endpoint
@@ -120,6 +120,7 @@ def _stay(options: argparse.Namespace, saved: Callable[[], bool] | None) -> NoRe
 
 
 def _pause() -> bool:
+    interrupts.check()
     time.sleep(_LOOK)
     return False
 
@@ -209,7 +210,8 @@ def _saved(options: argparse.Namespace) -> Callable[[], bool]:
     next(changes)  # from here on every save counts
 
     def saved() -> bool:
-        found = {os.path.relpath(path, root) for _, path in next(changes)}
+        interrupts.check()
+        found = {os.path.relpath(path, root) for _, path in next(changes) if not _is_output(path)}
         for path, before in others.items():
             if (state := _state(path)) and state != before:
                 others[path] = state
@@ -227,6 +229,15 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     except (OSError, ValueError):  # JSON is no path, and may not even be a possible one
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _is_output(path: str) -> bool:
+    """Return whether stdout or stderr goes to the file, which grows with every start."""
+    try:
+        file = os.stat(path)
+    except OSError:
+        return False
+    return any(os.path.samestat(file, os.fstat(descriptor)) for descriptor in (1, 2))
 
 
 def _wait(saved: Callable[[], bool]) -> None:
@@ -301,6 +312,7 @@ class _Environment:
         for number, event in enumerate(events, 1):
             future = self._pool.submit(self.rie.invoke, event)
             while wait([future], _LOOK).not_done:
+                interrupts.check()
                 self.forward()
             response = future.result()
             self.forward(finish=True)
