@@ -20,7 +20,7 @@ The marker's arguments, all but the first by name:
 
 The fixture `samovar_rie` starts environments in a test, which end with it. `samovar_fresh` is for tests that call the
 handler directly: it empties caches and companions. The report of a failed test shows what its environments logged
-meanwhile; with -vv also the emulator's own log.
+meanwhile; with -vv also the emulator's own log and the runtime's own frames.
 
 pytest loads this file in every project that has Samovar installed, so it imports nothing until a fixture is used.
 """
@@ -55,8 +55,7 @@ class _Environment:
 
     def use(self, item: pytest.Item) -> None:
         """Note that a test begins to use it, so that its report is about this test alone."""
-        stdout, stderr = self.rie.written()
-        self.uses.append((item.nodeid, len(stdout), len(stderr)))
+        self.uses.append((item.nodeid, *self.rie.position()))
         item.stash.setdefault(_of_a_test, []).append(self)
 
     def ended_in(self, before: int) -> str:
@@ -98,7 +97,7 @@ def pytest_runtest_makereport(
 
 def _sections(title: str, environment: _Environment, item: pytest.Item) -> Iterator[tuple[str, str]]:
     """Return the function's own lines, and with -vv the emulator's, since the test began."""
-    from samovar.local.rie import readable, without_debug
+    from samovar.local.rie import folded, readable, without_debug
 
     at = max(number for number, use in enumerate(environment.uses) if use[0] == item.nodeid)
     _, *since = environment.uses[at]
@@ -107,12 +106,13 @@ def _sections(title: str, environment: _Environment, item: pytest.Item) -> Itera
     if item.config.pluginmanager.has_plugin("terminalreporter"):
         paint = item.config.get_terminal_writer().markup
     emulator = without_debug(stderr).splitlines()
-    lines = [_painted(line, paint) for line in readable(stdout).rstrip("\n").split("\n")]
+    verbose = item.config.get_verbosity() > 1
+    log = readable(stdout).rstrip("\n").split("\n")
+    lines = [_painted(line, paint) for line in (log if verbose else folded(log))]
     if not stdout:
         lines = [paint("(nothing was logged)", light=True)]
     if environment.scope != "function":
         lines[:0] = [paint(f"({line})", light=True) for line in _history(environment, at)]
-    verbose = item.config.get_verbosity() > 1
     if emulator and not verbose:
         lines.append(paint(f"(the emulator's own log, {len(emulator)} lines: pytest -vv)", light=True))
     yield title, "\n".join(lines)
@@ -169,15 +169,6 @@ def _refuse(message: str) -> NoReturn:
     pytest.fail(message, pytrace=False)
 
 
-def _make(config: pytest.Config, handler: str, options: dict[str, Any]) -> RIE:
-    """Return an environment that is not started yet. Raises RIEError."""
-    from samovar.local.rie import RIE
-
-    if isinstance(task_root := options.get("task_root", "."), str | PathLike):
-        options = {**options, "task_root": config.rootpath / task_root}
-    return RIE.for_handler(handler, **options)
-
-
 # --- the fixtures
 
 
@@ -200,31 +191,18 @@ def samovar_rie(request: pytest.FixtureRequest) -> Iterator[Callable[..., RIE]]:
 
 
 @pytest.fixture
-def rie(request: pytest.FixtureRequest, samovar_rie: Callable[..., RIE]) -> RIE:
+def rie(request: pytest.FixtureRequest) -> RIE:
     """Provide an environment (samovar.local.RIE) of the function that the nearest `samovar` marker names.
 
     It is a cold one for each test, or with the marker's scope="module" or "session" one that the tests share.
     """
-    from samovar.local.rie import RIEError
-
-    handler, scope, options = _read(request.node.get_closest_marker("samovar"))
-    try:
-        if scope == "function":
-            return samovar_rie(handler, **options)
-        return _share(request.node, handler, scope, options)
-    except RIEError as error:
-        message = f"pytest.mark.samovar: {error}"
-    pytest.fail(message, pytrace=False)
-
-
-def _share(item: pytest.Item, handler: str, scope: str, options: dict[str, Any]) -> RIE:
-    """Return the environment that the tests of a module, or of the session, share. Raises RIEError."""
-    holder = item.session if scope == "session" else item.getparent(pytest.Module) or item.session
-    kept = holder.stash.setdefault(_shared, [])
+    item = request.node
+    handler, scope, options = _read(item.get_closest_marker("samovar"))
+    holder = {"function": item, "module": item.getparent(pytest.Module) or item.session, "session": item.session}[scope]
+    kept = [] if scope == "function" else holder.stash.setdefault(_shared, [])
     environment = next((each for each in kept if (each.handler, each.options) == (handler, options)), None)
     if environment is None:
-        environment = _Environment(handler, scope, options, _make(item.config, handler, options))
-        environment.rie.__enter__()
+        environment = _Environment(handler, scope, options, _start(request.config, handler, options))
         holder.addfinalizer(environment.rie.stop)
         kept.append(environment)
     elif not environment.rie.running:
@@ -234,6 +212,29 @@ def _share(item: pytest.Item, handler: str, scope: str, options: dict[str, Any])
         )
     environment.use(item)
     return environment.rie
+
+
+def _make(config: pytest.Config, handler: str, options: dict[str, Any]) -> RIE:
+    """Return an environment that is not started yet. Raises RIEError."""
+    from samovar.local.rie import RIE
+
+    if isinstance(task_root := options.get("task_root", "."), str | PathLike):
+        options = {**options, "task_root": config.rootpath / task_root}
+    return RIE.for_handler(handler, **options)
+
+
+def _start(config: pytest.Config, handler: str, options: dict[str, Any]) -> RIE:
+    """Start an environment, or fail the test in one line."""
+    from samovar.local.rie import RIEError
+
+    try:
+        rie = _make(config, handler, options)
+    except RIEError as error:
+        _refuse(f"pytest.mark.samovar: {error}")
+    try:
+        return rie.__enter__()
+    except RIEError as error:
+        _refuse(str(error))
 
 
 @pytest.fixture

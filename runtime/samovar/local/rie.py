@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -117,13 +117,14 @@ def _download(folder: Path) -> Path:
 
 
 class FunctionError(Exception):
-    """A failed invocation: what the caller of the function got instead of a result. `str()` of it has the stack trace.
+    """A failed invocation: what the caller of the function got instead of a result. `str()` of it has the stack trace,
+    without the frames of Samovar's own package.
 
     Attributes:
         error_type: The error's `errorType`, such as "ValueError" or "Runtime.ExitError".
         error_message: Its `errorMessage`.
         stack_trace: Its `stackTrace`, an item a frame; empty where there is none, as after a time-out.
-        request_id: The invocation's id.
+        request_id: The invocation's id; empty if INIT failed.
     """
 
     def __init__(self, error_type: str, error_message: str, stack_trace: Sequence[str], request_id: str) -> None:
@@ -137,7 +138,7 @@ class FunctionError(Exception):
         lines = [f"{self.error_type}: {self.error_message}" if self.error_message else self.error_type]
         if self.stack_trace:
             lines += ["", "Traceback of the function (most recent call last):"]
-            lines += [frame.rstrip("\n") for frame in self.stack_trace]
+            lines += folded("\n".join(frame.rstrip("\n") for frame in self.stack_trace).split("\n"))
         return "\n".join(lines)
 
 
@@ -223,6 +224,7 @@ _RAPID = re.compile(
     r"|INVOKE RTDONE\(status: \w+, .*duration: (?P<runtime>[\d.]+)ms\))"
 )
 _DEBUG = re.compile(r"(?m)^.{24,32} \[DEBUG\] \(rapid\) .*\n")
+_OWN_FRAME = f'  File "{Path(__file__).resolve().parents[1]}/'
 _INVOKED = re.compile(rb"\(rapid\) INVOKE START\(requestId: ([^)]+)\)")
 _FAILED = re.compile(rb"(?m)^.{24,32} \[(?:DEBUG\] \(rapid\) Sending Error Response|ERROR\] \(rapid\) Invoke failed)")
 
@@ -249,12 +251,12 @@ def _error(status: int, body: bytes, stderr: bytes) -> FunctionError | None:
         # 1.170.0 answers with this text alone; Lambda gives it this type.
         timed_out = text.startswith("Task timed out after")
         told = {"errorType": "Sandbox.Timedout" if timed_out else "Unhandled", "errorMessage": text}
-    ids = _INVOKED.findall(stderr)
+    ids = [each.decode() for each in _INVOKED.findall(stderr)]
     return FunctionError(
         str(told.get("errorType") or "Unhandled"),
         str(told.get("errorMessage") or ""),
         [frame if isinstance(frame, str) else json.dumps(frame) for frame in told.get("stackTrace") or ()],
-        told.get("requestId") or (ids[-1].decode() if ids else ""),
+        str(told.get("requestId", ids[-1] if ids else "")),
     )
 
 
@@ -265,6 +267,25 @@ def readable(log: str) -> str:
     returns between them, and no-break spaces before them. On a terminal each line would overwrite the one before it.
     """
     return re.sub(r"\r(?!\n)(\xa0*)", lambda found: "\n" + " " * len(found[1]), log).replace("\r\n", "\n")
+
+
+def folded(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a log or a traceback, with a count instead of the frames of Samovar's own package."""
+    hidden, source = 0, False
+    for line in lines:
+        if line.startswith(_OWN_FRAME):
+            hidden, source = hidden + 1, True
+        elif not (source and line.startswith("    ")):
+            if hidden:
+                yield _count_of(hidden)
+            hidden, source = 0, False
+            yield line
+    if hidden:
+        yield _count_of(hidden)
+
+
+def _count_of(hidden: int) -> str:
+    return f"  … {hidden} frame{'s' if hidden > 1 else ''} of samovar"
 
 
 def without_debug(stderr: str) -> str:
@@ -350,16 +371,13 @@ class RIE:
     ) -> None:
         if not isinstance(command, list | tuple) or not command or not all(map(_is_path, command)):
             raise RIEError(f"command must be a list of a program and its arguments, not {command!r}")
-        if env is not None and not (
-            isinstance(env, Mapping) and all(isinstance(each, str) for pair in env.items() for each in pair)
-        ):
-            raise RIEError(f"env must be a dict of strings, not {env!r}")
+        variables = _checked_env(env)
         _check_whole("timeout", "seconds", timeout)
         _check_whole("memory", "MB", memory)
         self.command = [os.fspath(argument) for argument in command]
         self.cwd = cwd
         self._port = port
-        self._env = {**os.environ, **(env or {})}
+        self._env = {**os.environ, **variables}
         if timeout is not None:
             self._env["AWS_LAMBDA_FUNCTION_TIMEOUT"] = str(timeout)
         if memory is not None:
@@ -406,11 +424,12 @@ class RIE:
         folder = Path(task_root).absolute()
         if not folder.is_dir():
             raise RIEError(f"task_root={os.fspath(task_root)!r}: there is no folder {folder}")
-        variables = {"_HANDLER": handler, "LAMBDA_TASK_ROOT": str(folder), **({} if env is None else env)}
+        variables = {"_HANDLER": handler, "LAMBDA_TASK_ROOT": str(folder), **_checked_env(env)}
         return cls(command, env=variables, cwd=folder, timeout=timeout, memory=memory, port=port)
 
     def __repr__(self) -> str:
-        return f"<RIE {self._env.get('_HANDLER') or ' '.join(self.command)}>"
+        where = f" in {self.cwd}" if self.cwd else ""
+        return f"<RIE {self._env.get('_HANDLER') or ' '.join(self.command)}{where}>"
 
     @property
     def running(self) -> bool:
@@ -510,13 +529,13 @@ class RIE:
         if client_context is not None:
             headers["X-Amz-Client-Context"] = base64.b64encode(json.dumps(client_context).encode()).decode()
         body = bytes(event) if isinstance(event, bytes | bytearray | memoryview) else json.dumps(event).encode()
-        if self._http is None or self._files is None or not self.running:
+        if self._http is None or not self.running:
             raise self._failure("is not running")
         if not self._busy.acquire(blocking=False):
             raise RIEError("an environment takes one event at a time: use a second RIE for a second event")
         import urllib3
 
-        begun = os.fstat(self._files[1].fileno()).st_size
+        _, begun = self.position()
         try:
             response = self._http.request("POST", self.url, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
@@ -537,6 +556,12 @@ class RIE:
     def emulator_log(self) -> str:
         """Return the emulator's own log so far. Its debug lines are left out."""
         return without_debug(self._outputs()[1])
+
+    def position(self) -> tuple[int, int]:
+        """Return how many bytes have been written to stdout and to the emulator's own stderr, for `written`."""
+        if self._files is None:
+            return len(self._written[0]), len(self._written[1])
+        return os.fstat(self._files[0].fileno()).st_size, os.fstat(self._files[1].fileno()).st_size
 
     def written(self, stdout: int = 0, stderr: int = 0) -> tuple[bytes, bytes]:
         """Return what was written to stdout and to the emulator's own stderr from these positions on."""
@@ -652,6 +677,14 @@ def _read_from(file: IO[bytes], position: int) -> bytes:
 
 def _is_path(value: object) -> bool:
     return isinstance(value, str | os.PathLike)
+
+
+def _checked_env(env: Mapping[str, str] | None) -> Mapping[str, str]:
+    if env is None:
+        return {}
+    if not isinstance(env, Mapping) or not all(isinstance(each, str) for pair in env.items() for each in pair):
+        raise RIEError(f"env must be a dict of strings, not {env!r}")
+    return env
 
 
 def _check_whole(name: str, unit: str, value: int | None) -> None:
