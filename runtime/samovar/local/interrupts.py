@@ -1,7 +1,7 @@
 """Ctrl-C, SIGTERM and a closed terminal (SIGHUP) end a command in one way: KeyboardInterrupt, and it cleans up.
 
-Python drops an exception that a signal's handler raises while a finalizer runs. A loop that waits calls `check`, so that no
-signal is lost.
+Python drops an exception that a signal's handler raises while a finalizer runs. A loop that waits calls `check`, so
+that no signal is lost.
 """
 
 from __future__ import annotations
