@@ -357,6 +357,20 @@ def test_the_response_can_be_piped_while_the_log_is_on_a_terminal(task: Path, tm
     assert plain(seen).startswith("INIT\nevent {'return': 5}\nREPORT ")
 
 
+def test_an_event_can_be_typed_on_a_terminal(task: Path) -> None:
+    typed: list[str] = []
+
+    def seen(text: str) -> bytes:
+        if "Ctrl-D" not in text or typed:
+            return b""
+        typed.append(text)
+        return b'{"return": "typed"}\n\x04'
+
+    status, text = on_terminal([SAMOVAR, "run", "app.handler", "--event", "-"], cwd=task, seen=seen)
+    assert status == 0
+    assert text.endswith('"typed"\n')
+
+
 def test_a_failure_is_coloured_on_a_terminal_and_not_with_no_color(task: Path) -> None:
     command = [SAMOVAR, "run", "app.handler", "--event", '{"fail": "wrong"}']
     status, seen = on_terminal(command, cwd=task)

@@ -72,7 +72,11 @@ def run(options: argparse.Namespace) -> int:
         raise console.CommandError("--event - can be given once: there is one standard input", 2)
     if options.event and options.port is not None:
         raise console.CommandError("--port is for events over HTTP: leave out either --port or --event", 2)
-    given = sys.stdin.buffer.read() if "-" in options.event else b""
+    given = b""
+    if "-" in options.event:
+        if sys.stdin.isatty():
+            console.say("Type the event, then Ctrl-D on a new line.")
+        given = sys.stdin.buffer.read()
     saved = _saved(options) if options.watch else None
     if not options.event:
         _stay(options, saved)
