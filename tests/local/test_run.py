@@ -319,6 +319,21 @@ def test_a_machine_without_an_emulator_says_so(task: Path, tmp_path: Path) -> No
     assert done.stderr.count("\n") == 1
 
 
+def test_a_machine_without_a_place_for_the_emulator_says_so(task: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    away = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "file"), "SAMOVAR_RIE": ""}
+    done = _samovar(task, "app.handler", "--event", "{}", **away)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"samovar run: no place for the emulator: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_timeout_in_the_environment_that_is_no_number_is_said(task: Path) -> None:
+    done = _samovar(task, "app.handler", "--event", "{}", AWS_LAMBDA_FUNCTION_TIMEOUT="1s")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"samovar run: AWS_LAMBDA_FUNCTION_TIMEOUT is '1s': want a whole number\n"
+
+
 def test_watch_without_its_package_names_the_extra(task: Path) -> None:
     done = _after("sys.modules['watchfiles'] = None", task, "app.handler", "--watch")
     assert (done.returncode, done.stdout) == (2, "")

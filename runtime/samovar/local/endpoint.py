@@ -74,8 +74,11 @@ class Endpoint(ThreadingTCPServer):
                 environment, self._busy = self._environment, True
             assert environment is not None
             try:
-                return environment.invoke(event, client_context=client_context)
-            except RIEError:
+                response = environment.invoke(event, client_context=client_context)
+                # The emulator may answer with an error of its own when it is ended.
+                if self._environment is environment or response.error is None:
+                    return response
+            except Exception:  # ValueError too, from the emulator's log, which is closed meanwhile
                 if self._environment is environment:
                     raise
             finally:

@@ -266,8 +266,17 @@ def _environment(options: argparse.Namespace) -> Iterator[_Environment]:
         path = {**os.environ, **variables}.get("PYTHONPATH", "").split(os.pathsep)
         if wrong := spelling.problem(options.handler, root, [*filter(None, path), "/opt/python"]):
             raise console.CommandError(wrong, 2)
-    from samovar.local.rie import RIE, RIEError
+    for name in ("AWS_LAMBDA_FUNCTION_TIMEOUT", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"):
+        if not (value := {**os.environ, **variables}.get(name, "0")).isdecimal():
+            raise console.CommandError(f"{name} is {value!r}: want a whole number", 2)
+    from samovar.local.rie import RIE, RIEError, find
 
+    try:
+        find()
+    except OSError as exc:
+        raise console.CommandError(f"no place for the emulator: {exc}; set XDG_CACHE_HOME to a folder for it") from None
+    except RIEError as exc:
+        raise console.CommandError(str(exc)) from None
     emulator = RIE.for_handler(
         options.handler,
         task_root=root,
