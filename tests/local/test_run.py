@@ -609,9 +609,10 @@ def test_a_signal_right_after_an_answer_is_not_lost(task: Path, number: signal.S
             assert process.stdout
             assert process.stderr
             try:
-                assert process.stdout.readline()
+                pid = json.loads(process.stdout.readline())["pid"]
                 process.send_signal(number)
                 assert process.wait(60) == 128 + number
+                assert not _alive(pid)
                 assert b"KeyboardInterrupt" not in process.stderr.read()
             finally:
                 process.kill()

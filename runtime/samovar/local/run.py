@@ -296,6 +296,8 @@ def _environment(options: argparse.Namespace) -> Iterator[_Environment]:
                 environment.forward(finish=True)
     except RIEError as exc:
         raise console.CommandError(str(exc)) from None
+    finally:
+        emulator.stop()  # again, if a signal came while it was being ended
 
 
 class _Environment:
