@@ -9,14 +9,12 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
 from typing import IO, NoReturn
 
 from samovar import __version__
-from samovar.local import console
+from samovar.local import console, interrupts
 
 COMMANDS = {
     "new": "make a small project: a function, its tests, and what deploys it",
@@ -32,9 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit status: 2 for a wrong call."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = ""
-    ended: list[int] = []
     try:
-        with _interrupted_by(ended):
+        with interrupts.raised():
             if given[:1] in ([], ["-h"], ["--help"]):
                 _overview()
                 return 0
@@ -54,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.fail(name, str(exc))
         return exc.status
     except KeyboardInterrupt:
-        return 128 + (ended[0] if ended else signal.SIGINT)
+        return interrupts.status()
     except BrokenPipeError:  # as after `| head`: the rest is not wanted
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
@@ -94,25 +91,6 @@ class _Parser(argparse.ArgumentParser):
     def print_help(self, file: IO[str] | None = None) -> None:  # type: ignore[override]
         for line in self.format_help().rstrip("\n").split("\n"):
             console.show(line, "bold" if line[:1].strip() and line.endswith(":") else "")
-
-
-@contextmanager
-def _interrupted_by(ended: list[int]) -> Iterator[None]:
-    """Treat SIGTERM, and SIGHUP (a closed terminal), as Ctrl-C, and add its number to `ended`: the block cleans up."""
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        ended.append(number)
-        raise KeyboardInterrupt
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    defaults = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
-    for number in defaults:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in defaults:
-            signal.signal(number, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

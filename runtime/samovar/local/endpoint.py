@@ -15,16 +15,16 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from queue import SimpleQueue
 from socketserver import ThreadingTCPServer
-from threading import Lock, Thread
+from threading import Condition, Thread
 
-from samovar.local.rie import RIE, FunctionError, RIEError
+from samovar.local.rie import RIE, FunctionError, Invocation, RIEError
 
 _PATH = re.compile(r"/2015-03-31/functions/[^/]+/invocations")
 _TOLD = "POST an event to {url}"
 
 
 class Endpoint(ThreadingTCPServer):
-    """An HTTP server on 127.0.0.1 that answers from a thread of its own. Events wait until there is an environment.
+    """An HTTP server on 127.0.0.1 that answers from threads of its own. Events wait until there is an environment.
 
     Attributes:
         url: Where to send an event. Any function name in it will do.
@@ -40,21 +40,51 @@ class Endpoint(ThreadingTCPServer):
         super().__init__(("127.0.0.1", port), _Request)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/2015-03-31/functions/function/invocations"
         self.failures: SimpleQueue[FunctionError] = SimpleQueue()
-        self.turn = Lock()
-        self.turn.acquire()
-        self.environment: RIE | None = None
+        self._changed = Condition()
+        self._environment: RIE | None = None
+        self._busy = False
         Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def __exit__(self, *args: object) -> None:
+        self.shutdown()
+        self.server_close()
 
     @contextmanager
     def serving(self, environment: RIE) -> Iterator[None]:
-        """Take events for the environment until the block ends, which ends the environment."""
-        self.environment = environment
-        self.turn.release()
+        """Send events to the environment until the block ends, which ends the environment. An event that it has not
+        answered then is sent to the next one.
+        """
+        self._set(environment)
         try:
             yield
         finally:
-            environment.stop()  # ends an invocation in flight, which has the turn
-            self.turn.acquire()
+            self._set(None)
+            environment.stop()
+
+    def _set(self, environment: RIE | None) -> None:
+        with self._changed:
+            self._environment = environment
+            self._changed.notify_all()
+
+    def invoke(self, event: bytes, client_context: object) -> Invocation:
+        """Send the event once it is its turn. Raises RIEError if the environment has ended by itself."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._environment is not None and not self._busy)
+                environment, self._busy = self._environment, True
+            assert environment is not None
+            try:
+                response = environment.invoke(event, client_context=client_context)
+                # The emulator may answer with an error of its own when it is ended.
+                if self._environment is environment or response.error is None:
+                    return response
+            except Exception:  # ValueError too, from the emulator's log, which is closed meanwhile
+                if self._environment is environment:
+                    raise
+            finally:
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of a caller that has gone away."""
@@ -77,13 +107,10 @@ class _Request(BaseHTTPRequestHandler):
             client_context = None if context is None else json.loads(base64.b64decode(context))
         except (binascii.Error, ValueError):
             return self._answer(400, "X-Amz-Client-Context is not JSON in base64")
-        with self.server.turn:
-            environment = self.server.environment
-            assert environment is not None  # the turn is not given before
-            try:
-                response = environment.invoke(event, client_context=client_context)
-            except RIEError:
-                return self._answer(502, "The environment ended during the invocation")
+        try:
+            response = self.server.invoke(event, client_context)
+        except RIEError as exc:
+            return self._answer(502, str(exc))
         if response.error:
             self.server.failures.put(response.error)
         # Lambda answers 200 even if the runtime has exited.

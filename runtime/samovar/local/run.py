@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from samovar.local import console, env_file, spelling
+from samovar.local import console, env_file, interrupts, spelling
 
 if TYPE_CHECKING:
     from samovar.local.endpoint import Endpoint
@@ -72,7 +72,11 @@ def run(options: argparse.Namespace) -> int:
         raise console.CommandError("--event - can be given once: there is one standard input", 2)
     if options.event and options.port is not None:
         raise console.CommandError("--port is for events over HTTP: leave out either --port or --event", 2)
-    given = sys.stdin.buffer.read() if "-" in options.event else b""
+    given = b""
+    if "-" in options.event:
+        if sys.stdin.isatty():
+            console.say("Type the event, then Ctrl-D on a new line.")
+        given = sys.stdin.buffer.read()
     saved = _saved(options) if options.watch else None
     if not options.event:
         _stay(options, saved)
@@ -120,6 +124,7 @@ def _stay(options: argparse.Namespace, saved: Callable[[], bool] | None) -> NoRe
 
 
 def _pause() -> bool:
+    interrupts.check()
     time.sleep(_LOOK)
     return False
 
@@ -209,7 +214,8 @@ def _saved(options: argparse.Namespace) -> Callable[[], bool]:
     next(changes)  # from here on every save counts
 
     def saved() -> bool:
-        found = {os.path.relpath(path, root) for _, path in next(changes)}
+        interrupts.check()
+        found = {os.path.relpath(path, root) for _, path in next(changes) if not _is_output(path)}
         for path, before in others.items():
             if (state := _state(path)) and state != before:
                 others[path] = state
@@ -227,6 +233,15 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     except (OSError, ValueError):  # JSON is no path, and may not even be a possible one
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _is_output(path: str) -> bool:
+    """Return whether stdout or stderr goes to the file, which grows with every start."""
+    try:
+        file = os.stat(path)
+    except OSError:
+        return False
+    return any(os.path.samestat(file, os.fstat(descriptor)) for descriptor in (1, 2))
 
 
 def _wait(saved: Callable[[], bool]) -> None:
@@ -251,8 +266,17 @@ def _environment(options: argparse.Namespace) -> Iterator[_Environment]:
         path = {**os.environ, **variables}.get("PYTHONPATH", "").split(os.pathsep)
         if wrong := spelling.problem(options.handler, root, [*filter(None, path), "/opt/python"]):
             raise console.CommandError(wrong, 2)
-    from samovar.local.rie import RIE, RIEError
+    for name in ("AWS_LAMBDA_FUNCTION_TIMEOUT", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"):
+        if not (value := {**os.environ, **variables}.get(name, "0")).isdecimal():
+            raise console.CommandError(f"{name} is {value!r}: want a whole number", 2)
+    from samovar.local.rie import RIE, RIEError, find
 
+    try:
+        find()
+    except OSError as exc:
+        raise console.CommandError(f"no place for the emulator: {exc}; set XDG_CACHE_HOME to a folder for it") from None
+    except RIEError as exc:
+        raise console.CommandError(str(exc)) from None
     emulator = RIE.for_handler(
         options.handler,
         task_root=root,
@@ -272,6 +296,8 @@ def _environment(options: argparse.Namespace) -> Iterator[_Environment]:
                 environment.forward(finish=True)
     except RIEError as exc:
         raise console.CommandError(str(exc)) from None
+    finally:
+        emulator.stop()  # again, if a signal came while it was being ended
 
 
 class _Environment:
@@ -301,6 +327,7 @@ class _Environment:
         for number, event in enumerate(events, 1):
             future = self._pool.submit(self.rie.invoke, event)
             while wait([future], _LOOK).not_done:
+                interrupts.check()
                 self.forward()
             response = future.result()
             self.forward(finish=True)
