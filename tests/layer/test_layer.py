@@ -16,6 +16,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from samovar import __version__
 from samovar.local.layer import RUNNING as VERSION
 from samovar.local.layer import build, tools, wheels
 from samovar.local.layer.build import Order
@@ -81,6 +82,7 @@ def test_checksums_and_bill_of_materials(folder: Path) -> None:
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     bom = json.loads(text)
     assert (bom["bomFormat"], bom["metadata"]["component"]["name"]) == ("CycloneDX", "samovar")
+    assert bom["metadata"]["component"]["version"] == __version__
     pinned = (ROOT / "requirements" / "runtime.txt").read_text()
     assert {c["name"] for c in bom["components"]} == {"orjson", "urllib3"}
     assert all(f"{c['name']}=={c['version']}" in pinned for c in bom["components"])

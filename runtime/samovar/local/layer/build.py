@@ -81,7 +81,7 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
         if not wrong:
             libraries = [tree / "samovar" / "python" / "lib" / name for name in came]
             with working("writing the bill of materials"):
-                sbom.write(bom, packages, wheels.requirements(version), tools.FILES / "pyproject.toml", full, libraries)
+                sbom.write(bom, packages, wheels.requirements(version), tools.FILES / "project.toml", full, libraries)
             archive.pack(tree, target)
             wrong = audit.zipped(target.stat().st_size)
     if wrong:

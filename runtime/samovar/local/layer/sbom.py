@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from samovar import __version__
+
 
 def write(
     target: Path, tools: Path, requirements: str, pyproject: Path, python: str | None, libraries: list[Path]
@@ -26,6 +28,7 @@ def write(
     command = [*tool, "requirements", "--pyproject", pyproject, *options, "-"]
     done = subprocess.run(command, input=requirements, env=environment, check=True, capture_output=True, text=True)
     bom = json.loads(done.stdout)
+    bom["metadata"]["component"]["version"] = __version__  # pyproject.toml takes it from there, and the tool does not
     if python:
         bom["components"].append(
             {
