@@ -43,7 +43,7 @@ COLD_PATH := TID253: every cold start would pay for this import. ARCHITECTURE.md
 lint: setup ## run ruff, mypy, import-linter, actionlint and zizmor
 	@$(BIN)/ruff check || { $(BIN)/ruff check --quiet --select TID253 >/dev/null || echo '$(COLD_PATH)'; exit 1; }
 	$(BIN)/ruff format --check
-	$(BIN)/mypy runtime bench tools/publish
+	$(BIN)/mypy runtime bench tools/publish tools/release_notes.py
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github

@@ -18,7 +18,7 @@ import pytest
 
 from samovar.local.layer import RUNNING
 from tests.conftest import ROOT
-from tests.publish.aws import ACCOUNT, Aws, Refusal
+from tests.deploy.refusing import ACCOUNT, Refusal, RefusingAws
 
 REGIONS = ["eu-west-1", "us-east-1"]
 LAYERS = [f"samovar-python{python}-{arch}" for python in ("312", "313") for arch in ("x86_64", "arm64")]
@@ -28,28 +28,25 @@ OPTIONS = ["--region", *REGIONS, "--python", "3.12", "3.13"]
 Publish = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Aws]:
-    with Aws() as aws:
+@pytest.fixture
+def aws(endpoint: str) -> Iterator[RefusingAws]:
+    with RefusingAws(endpoint) as aws:
         yield aws
 
 
 @pytest.fixture
-def aws(server: Aws) -> Aws:
-    server.reset()
-    return server
-
-
-@pytest.fixture
-def variables(aws: Aws, tmp_path: Path) -> dict[str, str]:
+def variables(aws: RefusingAws) -> dict[str, str]:
     """The environment of the command: neither settings nor credentials of whoever runs the test."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_") and name != "CONFIRM"}
-    nothing = {
+    return ours | {
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": aws.url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "PYTHONPATH": str(ROOT),
     }
-    return ours | nothing | aws.variables | {"PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture
@@ -79,13 +76,13 @@ def layer(folder: Path, stem: str, content: str = "") -> Path:
     return folder / f"{stem}.zip"
 
 
-def versions(aws: Aws, region: str, name: str) -> list[Any]:
+def versions(aws: RefusingAws, region: str, name: str) -> list[Any]:
     client = aws.client(region)
     listed = client.list_layer_versions(LayerName=name)["LayerVersions"]
     return [client.get_layer_version(LayerName=name, VersionNumber=each["Version"]) for each in listed]
 
 
-def policy(aws: Aws, region: str, name: str) -> list[dict[str, Any]]:
+def policy(aws: RefusingAws, region: str, name: str) -> list[dict[str, Any]]:
     answer = aws.client(region).get_layer_version_policy(LayerName=name, VersionNumber=1)
     statements: list[dict[str, Any]] = json.loads(answer["Policy"])["Statement"]
     return statements
@@ -97,7 +94,7 @@ def table(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_without_a_confirmation_it_shows_what_it_would_do_and_changes_nothing(
-    publish: Publish, aws: Aws, tmp_path: Path
+    publish: Publish, aws: RefusingAws, tmp_path: Path
 ) -> None:
     size = (tmp_path / "layers" / "layer-python3.12-x86_64.zip").stat().st_size
     done = publish(*OPTIONS, "--public")
@@ -111,11 +108,9 @@ def test_without_a_confirmation_it_shows_what_it_would_do_and_changes_nothing(
     assert not (tmp_path / "build").exists()
 
 
-def test_each_region_gets_each_layer_with_what_it_is_for(publish: Publish, aws: Aws, tmp_path: Path) -> None:
+def test_each_region_gets_each_layer_with_what_it_is_for(publish: Publish, aws: RefusingAws, tmp_path: Path) -> None:
     publish(*OPTIONS, "--bundle", "--yes")
-    assert aws.published() == [
-        (region, name + kind) for region in REGIONS for kind in ("", "-bundle") for name in LAYERS
-    ]
+    assert aws.uploads() == [(region, name + kind) for region in REGIONS for kind in ("", "-bundle") for name in LAYERS]
     (plain,) = versions(aws, "us-east-1", "samovar-python313-arm64")
     assert plain["CompatibleRuntimes"] == ["python3.13"]
     assert plain["CompatibleArchitectures"] == ["arm64"]
@@ -128,7 +123,9 @@ def test_each_region_gets_each_layer_with_what_it_is_for(publish: Publish, aws: 
     assert bundle["Description"] == "Samovar 1.2.3 for Python 3.13 on arm64, with the interpreter"
 
 
-def test_the_table_has_every_arn_for_programs_and_for_readers(publish: Publish, aws: Aws, tmp_path: Path) -> None:
+def test_the_table_has_every_arn_for_programs_and_for_readers(
+    publish: Publish, aws: RefusingAws, tmp_path: Path
+) -> None:
     done = publish("--region", "eu-west-1", "--python", "3.13", "--arch", "arm64", "--bundle", CONFIRM="1")
     assert done.stdout == "build/publish/arns.json\nbuild/publish/arns.md\n"
     arn = f"arn:aws:lambda:eu-west-1:{ACCOUNT}:layer:samovar-python313-arm64"
@@ -152,18 +149,18 @@ def test_the_table_has_every_arn_for_programs_and_for_readers(publish: Publish, 
     )
 
 
-def test_what_is_published_already_is_not_published_again(publish: Publish, aws: Aws, tmp_path: Path) -> None:
+def test_what_is_published_already_is_not_published_again(publish: Publish, aws: RefusingAws, tmp_path: Path) -> None:
     publish(*OPTIONS, "--yes")
     before = table(tmp_path)
     aws.calls.clear()
     done = publish(*OPTIONS, "--yes")
-    assert aws.published() == []
+    assert aws.uploads() == []
     assert table(tmp_path) == before
     assert "eu-west-1  samovar-python312-x86_64: is there as version 1" in done.stderr.splitlines()
 
 
 def test_other_content_is_a_new_version_and_the_old_content_is_still_found(
-    publish: Publish, aws: Aws, tmp_path: Path
+    publish: Publish, aws: RefusingAws, tmp_path: Path
 ) -> None:
     one = ["--region", "eu-west-1", "--python", "3.12", "--arch", "arm64", "--yes"]
     numbers = []
@@ -172,10 +169,12 @@ def test_other_content_is_a_new_version_and_the_old_content_is_still_found(
         publish(*one)
         numbers.append(table(tmp_path)[0]["arn"].rpartition(":")[2])
     assert numbers == ["1", "2", "1"]
-    assert len(aws.published()) == 2
+    assert len(aws.uploads()) == 2
 
 
-def test_a_run_that_failed_midway_is_run_again_and_does_the_rest(publish: Publish, aws: Aws, tmp_path: Path) -> None:
+def test_a_run_that_failed_midway_is_run_again_and_does_the_rest(
+    publish: Publish, aws: RefusingAws, tmp_path: Path
+) -> None:
     aws.refusals = [Refusal("CodeStorageExceededException", region="eu-west-1", spared=2)]
     failed = publish(*OPTIONS, "--yes", expect=1)
     full = "the region's storage for functions and layers is full: delete old versions, or ask for a higher quota"
@@ -185,11 +184,13 @@ def test_a_run_that_failed_midway_is_run_again_and_does_the_rest(publish: Publis
     assert [(row["region"], re.split("[:]", row["arn"])[6]) for row in table(tmp_path)] == EVERY[:2] + EVERY[4:]
     aws.refusals, aws.calls = [], []
     publish(*OPTIONS, "--yes")
-    assert aws.published() == EVERY[2:4]
+    assert aws.uploads() == EVERY[2:4]
     assert [(row["region"], re.split("[:]", row["arn"])[6]) for row in table(tmp_path)] == EVERY
 
 
-def test_a_killed_run_is_continued(publish: Publish, aws: Aws, variables: dict[str, str], tmp_path: Path) -> None:
+def test_a_killed_run_is_continued(
+    publish: Publish, aws: RefusingAws, variables: dict[str, str], tmp_path: Path
+) -> None:
     aws.refusals = [Refusal("TooManyRequestsException", 429, spared=1)]  # the second waits, and is killed
     command = [sys.executable, "-m", "tools.publish", "--from", "layers", *OPTIONS, "--yes"]
     with subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True) as running:
@@ -198,14 +199,14 @@ def test_a_killed_run_is_continued(publish: Publish, aws: Aws, variables: dict[s
         running.kill()
     aws.refusals, aws.calls = [], []
     publish(*OPTIONS, "--yes")
-    assert aws.published() == EVERY[1:]
+    assert aws.uploads() == EVERY[1:]
     assert len(table(tmp_path)) == len(EVERY)
 
 
-def test_a_call_that_came_too_fast_is_repeated(publish: Publish, aws: Aws) -> None:
+def test_a_call_that_came_too_fast_is_repeated(publish: Publish, aws: RefusingAws) -> None:
     aws.refusals = [Refusal("TooManyRequestsException", 429, times=2)]
     publish("--region", "eu-west-1", "--python", "3.12", "--arch", "arm64", "--yes")
-    assert aws.published() == [("eu-west-1", "samovar-python312-arm64")] * 3
+    assert aws.uploads() == [("eu-west-1", "samovar-python312-arm64")] * 3
     assert len(versions(aws, "eu-west-1", "samovar-python312-arm64")) == 1
 
 
@@ -221,7 +222,7 @@ def test_a_call_that_came_too_fast_is_repeated(publish: Publish, aws: Aws) -> No
     ],
 )
 def test_others_may_use_it_if_that_was_asked_for(
-    publish: Publish, aws: Aws, options: list[str], statement: dict[str, str]
+    publish: Publish, aws: RefusingAws, options: list[str], statement: dict[str, str]
 ) -> None:
     one = ["--region", "eu-west-1", "--python", "3.12", "--arch", "arm64", "--yes"]
     publish(*one)
@@ -233,10 +234,10 @@ def test_others_may_use_it_if_that_was_asked_for(
     assert {name: granted.get(name) for name in statement} == statement
     assert (granted["Action"], granted["Effect"]) == ("lambda:GetLayerVersion", "Allow")
     assert granted.get("OrganizationId") == statement.get("OrganizationId")
-    assert len(aws.published()) == 1
+    assert len(aws.uploads()) == 1
 
 
-def test_a_permission_that_was_refused_is_given_by_the_next_run(publish: Publish, aws: Aws) -> None:
+def test_a_permission_that_was_refused_is_given_by_the_next_run(publish: Publish, aws: RefusingAws) -> None:
     one = ["--region", "eu-west-1", "--python", "3.12", "--arch", "arm64", "--public", "--yes"]
     aws.refusals = [Refusal("AccessDeniedException", 403, call="POST .*/policy")]
     assert "eu-west-1  AccessDeniedException: Refused." in publish(*one, expect=1).stderr.splitlines()
@@ -246,7 +247,9 @@ def test_a_permission_that_was_refused_is_given_by_the_next_run(publish: Publish
     assert [statement["Sid"] for statement in policy(aws, "eu-west-1", "samovar-python312-arm64")] == ["public"]
 
 
-def test_a_region_that_is_not_enabled_is_named_and_the_others_go_on(publish: Publish, aws: Aws, tmp_path: Path) -> None:
+def test_a_region_that_is_not_enabled_is_named_and_the_others_go_on(
+    publish: Publish, aws: RefusingAws, tmp_path: Path
+) -> None:
     aws.refusals = [Refusal("UnrecognizedClientException", 403, region="af-south-1", call=".*")]
     done = publish("--region", "af-south-1", "eu-west-1", "--python", "3.12", "--yes", expect=1)
     how = "enable it (aws account enable-region --region-name REGION) or leave it out"
@@ -269,7 +272,7 @@ def test_without_credentials_it_says_how_to_get_some(publish: Publish) -> None:
         ("InvalidClientTokenId", f"AWS does not know these credentials: {LOG_IN}"),
     ],
 )
-def test_credentials_that_are_not_valid_are_named(publish: Publish, aws: Aws, code: str, says: str) -> None:
+def test_credentials_that_are_not_valid_are_named(publish: Publish, aws: RefusingAws, code: str, says: str) -> None:
     aws.refusals = [Refusal(code, 403, call="sts")]
     assert publish(*OPTIONS, expect=1).stderr == f"publish: {says}\n"
     assert {call for _, call in aws.calls} == {"sts"}
@@ -294,17 +297,18 @@ def test_a_wrong_call_gets_one_line(publish: Publish, options: list[str], says: 
 
 
 def test_a_layer_over_lambdas_limit_is_named_before_anything_is_published(
-    publish: Publish, aws: Aws, tmp_path: Path
+    publish: Publish, aws: RefusingAws, tmp_path: Path
 ) -> None:
     os.truncate(tmp_path / "layers" / "layer-python3.13-arm64.zip", 52_428_801)
     done = publish(*OPTIONS, "--yes", expect=1)
     says = "layers/layer-python3.13-arm64.zip has 52,428,801 bytes; Lambda accepts 52,428,800"
     assert done.stderr.splitlines()[-1] == f"publish: {says}"
-    assert aws.published() == []
+    assert aws.uploads() == []
 
 
-@pytest.mark.real  # it builds two layers
-def test_make_publish_builds_the_layers_and_publishes_the_same_bytes_once(aws: Aws, variables: dict[str, str]) -> None:
+def test_make_publish_builds_the_layers_and_publishes_the_same_bytes_once(
+    aws: RefusingAws, variables: dict[str, str]
+) -> None:
     options = f"ARGS=--region eu-west-1 --python {RUNNING}"
     for _ in range(2):
         done = subprocess.run(
@@ -312,7 +316,7 @@ def test_make_publish_builds_the_layers_and_publishes_the_same_bytes_once(aws: A
         )
         assert done.returncode == 0, done.stdout + done.stderr
     names = [f"samovar-python{RUNNING.replace('.', '')}-{arch}" for arch in ("x86_64", "arm64")]
-    assert aws.published() == [("eu-west-1", name) for name in names]
+    assert aws.uploads() == [("eu-west-1", name) for name in names]
     rows = table(ROOT)
     for row, name in zip(rows, names, strict=True):
         built = ROOT / "build" / "publish" / f"layer-python{RUNNING}-{row['architecture']}.zip"
@@ -322,7 +326,6 @@ def test_make_publish_builds_the_layers_and_publishes_the_same_bytes_once(aws: A
         assert version["LicenseInfo"].startswith("Apache-2.0")
 
 
-@pytest.mark.real  # it fetches the tools of the build
 def test_a_layer_that_cannot_be_built_is_named_with_its_reason(variables: dict[str, str]) -> None:
     lacking = next(version for version in ("3.14", "3.15", "3.12") if version != RUNNING)
     command = [sys.executable, "-m", "tools.publish", "--region", "eu-west-1", "--python", lacking]
