@@ -70,7 +70,9 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
             full = interpreter.full_version(prefix / "bin" / f"python{version}", version)
             say(f"includes Python {full}" + (f" with {', '.join(sorted(came))}" if came else ""))
             licence = (place / "lib" / f"python{version}" / "LICENSE.txt").read_text()
-            bundled = sbom.interpreter(full, licence, libraries.collect(place, came, arch))
+            package = libraries.package_of(prefix / "bin" / f"python{version}", arch)
+            brings = libraries.collect(place, came, arch)
+            bundled = sbom.interpreter(full, licence, brings, package.purl if package else None)
             (place / "sbom.cdx.json").write_text(sbom.document(bundled))
             parts += bundled
         wrong = audit.binaries(tree, arch, order.base) + audit.unzipped(tree)
@@ -87,8 +89,13 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
         for line in wrong[:-1]:
             say(f"samovar layer: {line}")
         raise CommandError(wrong[-1])
-    what = {"python": version, "architecture": arch, "base": order.base, "interpreter": "included" if prefix else "none"}
-    root = sbom.artefact(target.name, sbom.file_digest(target), parts, **what)
+    what = {
+        "python": version,
+        "architecture": arch,
+        "base": order.base,
+        "interpreter": "included" if prefix else "none",
+    }
+    root = sbom.artefact(target.name, sbom.file_digest(target), parts, what)
     bom.write_text(sbom.document(parts, root))
     archive.report(target)
 

@@ -22,8 +22,8 @@ LEFT_OUT = {  # folders and files, anywhere in lib/python3.X
     *("test", "tests", "idle_test", "idlelib", "tkinter", "turtledemo", "turtle.py", "ensurepip"),
     *("site-packages", "dist-packages", "__pycache__", "EXTERNALLY-MANAGED"),
 }
-# Extension modules: the interpreter's own tests, tkinter, what needs a terminal, a sound card or NIS, and the modules of
-# dbm whose libraries ask for the source of the programs that use them (GPL-3, Sleepycat); dbm.dumb and sqlite3 are left.
+# Extension modules: the interpreter's own tests, tkinter, what needs a terminal, a sound card or NIS, and those of dbm
+# whose libraries ask for the source of the programs that use them (GPL-3, Sleepycat); dbm.dumb and sqlite3 are left.
 EXTENSIONS_LEFT_OUT = re.compile(
     r"(_test.*|_ctypes_test|_xxtest.*|xx.*|_tkinter|readline|_curses(_panel)?|ossaudiodev|nis|_g?dbm)"
 )
@@ -74,7 +74,9 @@ def install(prefix: Path, version: str, arch: str, target: Path, patchelf: Path)
     if not python.is_file():
         raise CommandError(f"there is no bin/python{version} in {prefix}: give its version, or another prefix")
     if not (prefix / "lib" / f"python{version}" / "LICENSE.txt").is_file():
-        raise CommandError(f"there is no lib/python{version}/LICENSE.txt in {prefix}: a layer must carry Python's licence")
+        raise CommandError(
+            f"there is no lib/python{version}/LICENSE.txt in {prefix}: a layer must carry Python's licence"
+        )
     copied = [target / "bin" / "python3"]
     copied[0].parent.mkdir(parents=True)
     shutil.copyfile(python, copied[0])
@@ -89,9 +91,7 @@ def install(prefix: Path, version: str, arch: str, target: Path, patchelf: Path)
     return bring_libraries(places, arch, copied, target / "lib", patchelf)
 
 
-def bring_libraries(
-    places: list[Path], arch: str, files: list[Path], target: Path, patchelf: Path
-) -> dict[str, Path]:
+def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Path, patchelf: Path) -> dict[str, Path]:
     """Copy to `target` the shared libraries that `files` need and no base has, and make each file search there.
 
     The path is written into the files (DT_RPATH, relative to the file), so that the function's LD_LIBRARY_PATH is

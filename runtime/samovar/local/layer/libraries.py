@@ -29,20 +29,22 @@ class Known:
     cpe: str = ""
 
 
+NEVER = rb"(?!)"
 KNOWN = (
     Known("openssl", "Apache-2.0", r"lib(ssl|crypto)\b.*", rb"OpenSSL (3\.\d+\.\d+) +\d+ \w+ \d{4}", "openssl:openssl"),
     Known("sqlite", "blessing", r"libsqlite3\b.*", rb"\0(3\.[3-9]\d\.\d+)\0", "sqlite:sqlite"),
     Known("zlib", "Zlib", r"libz\b.*", rb"inflate (\d+\.[\d.]*\d)[ \w.-]* Copyright", "zlib:zlib"),
     Known("bzip2", "bzip2-1.0.6", r"libbz2\b.*", rb"\0(\d\.\d+\.\d+), +\d+-\w+-\d{4}", "bzip:bzip2"),
     Known("xz", "0BSD", r"liblzma\b.*", rb"\xfd7zXZ\0", "tukaani:xz"),
-    Known("zstd", "BSD-3-Clause", r"libzstd\b.*", rb"Frame requires too much memory for decoding", "facebook:zstandard"),
+    Known("zstd", "BSD-3-Clause", r"libzstd\b.*", rb"Frame requires too much memory", "facebook:zstandard"),
     Known("libffi", "MIT", r"libffi\b.*", rb"ffi_prep_cif failed", "libffi_project:libffi"),
     Known("expat", "MIT", r"libexpat\b.*", rb"expat_(\d+\.\d+\.\d+)", "libexpat_project:libexpat"),
     Known("libuuid", "BSD-3-Clause", r"libuuid\b.*", rb"libuuid/clock"),
     Known("mpdecimal", "BSD-2-Clause", r"libmpdec\b.*", rb"mpd_setminalloc: ignoring"),
-    Known("ncurses", "X11-distribute-modifications-variant", r"lib(ncurses|tinfo|panel)w?\b.*", rb"\0ncurses (\d\.\d+)"),
+    Known("ncurses", "X11-distribute-modifications-variant", r"lib(ncurses|tinfo|panel)w?\b.*", rb"ncurses (\d\.\d+)"),
     Known("libedit", "BSD-3-Clause", r"libedit\b.*", rb"EditLine wrapper"),
     Known("berkeley-db", "Sleepycat", r"libdb-.*", rb"Berkeley DB (\d+\.\d+\.\d+)", "oracle:berkeley_db"),
+    Known("libxcrypt", "LGPL-2.1-or-later", r"libcrypt\b.*", NEVER),  # never linked in
 )
 
 
@@ -57,6 +59,16 @@ class Library:
     purl: str | None = None
     cpe: str | None = None
     digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of the system that is installed at `root`."""
+
+    root: Path
+    name: str
+    version: str
+    purl: str
 
 
 def collect(python: Path, came: Mapping[str, Path], arch: str) -> list[Library]:
@@ -84,20 +96,15 @@ def _shared(file: Path, source: Path, arch: str, licences: Path) -> Library:
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     licence = known.licence if known else f"LicenseRef-{re.sub(r'[^A-Za-z0-9.-]', '-', file.name)}"
-    package = next(_packages(source), None)
+    package = package_of(source, arch)
     if package is None:
         version = _version(known, content) if known else None
         return Library(file.name, version, licence, _text(known), cpe=_cpe(known, version), digest=digest)
-    root, name, version = package
-    upstream = re.sub(r"^\d+:|(\.dfsg|[+~-]).*$", "", version)
+    upstream = re.sub(r"^\d+:|(\.dfsg|[+~-]).*$", "", package.version)
     if known and known.name == "xz" and upstream.startswith(("5.0", "5.2", "5.4")):
         licence = "LicenseRef-public-domain"
-    text = _debian_text(root, name, licences) or _text(known)
-    release = _os_release(root)
-    purl = f"pkg:deb/{release.get('ID', 'debian')}/{name}@{version}?arch={arch.replace('x86_64', 'amd64')}"
-    if "VERSION_ID" in release:
-        purl += f"&distro={release['ID']}-{release['VERSION_ID']}"
-    return Library(file.name, version, licence, text, purl, _cpe(known, upstream), digest)
+    text = _debian_text(package, licences) or _text(known)
+    return Library(file.name, package.version, licence, text, package.purl, _cpe(known, upstream), digest)
 
 
 def _linked_in(python: Path, came: Mapping[str, Path]) -> Iterator[Library]:
@@ -108,8 +115,8 @@ def _linked_in(python: Path, came: Mapping[str, Path]) -> Iterator[Library]:
         if known.name in shared or not any(re.search(known.mark, content) for content in contents):
             continue
         version = next(filter(None, (_version(known, content) for content in contents)), None)
-        purl = f"pkg:generic/{known.name}" + (f"@{version}" if version else "")
-        yield Library(known.name, version, known.licence, _text(known), purl, _cpe(known, version))
+        name = f"pkg:generic/{known.name}" + (f"@{version}" if version else "")
+        yield Library(known.name, version, known.licence, _text(known), name, _cpe(known, version))
 
 
 def _version(known: Known, content: bytes) -> str | None:
@@ -120,52 +127,60 @@ def _version(known: Known, content: bytes) -> str | None:
 def _text(known: Known | None) -> str:
     if known is None:
         return ""
-    name = "LICENSE" if known.licence == "Apache-2.0" else f"LICENSE.{known.name}.txt"
-    return (tools.FILES / name).read_text()
+    file = tools.FILES / ("LICENSE" if known.licence == "Apache-2.0" else f"LICENSE.{known.name}.txt")
+    return file.read_text() if file.exists() else ""
 
 
 def _cpe(known: Known | None, version: str | None) -> str | None:
     return f"cpe:2.3:a:{known.cpe}:{version}:*:*:*:*:*:*:*" if known and known.cpe and version else None
 
 
-def _packages(file: Path) -> Iterator[tuple[Path, str, str]]:
-    """Find Debian's package of a file: the root of the system it is on, the package's name and version."""
+def package_of(file: Path, arch: str) -> Package | None:
+    """Return the package that brought `file`; None where that system has no packages as Debian has them."""
     for root in file.parents:
         database = root / "var" / "lib" / "dpkg"
         if not (database / "status").is_file():
             continue
-        name = "/" + file.relative_to(root).as_posix()
-        names = {name, name.removeprefix("/usr")}  # /lib is a link to /usr/lib, and packages say either
+        # /lib is a link to /usr/lib, and packages say either.
+        names = {f"/{file.relative_to(root)}", f"/{file.relative_to(root)}".removeprefix("/usr")}
         for listed in sorted((database / "info").glob("*.list")):
             if names.intersection(listed.read_text().splitlines()):
-                package = listed.stem.partition(":")[0]
-                for paragraph in (database / "status").read_text().split("\n\n"):
-                    fields = dict(re.findall(r"^(Package|Version): (.*)$", paragraph, re.MULTILINE))
-                    if fields.get("Package") == package:
-                        yield root, package, fields["Version"]
+                name = listed.stem.partition(":")[0]
+                version = next(v for n, v in installed((database / "status").read_text()) if n == name)
+                release = (root / "usr" / "lib" / "os-release").read_text()
+                return Package(root, name, version, purl(name, version, arch, os_release(release)))
+    return None
 
 
-def _debian_text(root: Path, package: str, licences: Path) -> str:
-    """Return the package's copyright file, and bring the licences that it refers to; "" where there is none."""
-    try:
-        text = (root / "usr" / "share" / "doc" / package / "copyright").read_text(errors="replace")
-    except OSError:
-        return ""
-    for name in set(re.findall(r"/usr/share/common-licenses/([A-Za-z]+[A-Za-z0-9.-]*[A-Za-z0-9])", text)):
-        common = root / "usr" / "share" / "common-licenses" / name
-        if common.is_file():
-            (licences / "common-licenses").mkdir(exist_ok=True)
-            shutil.copyfile(common, licences / "common-licenses" / name)
-    return text
+def installed(status: str) -> Iterator[tuple[str, str]]:
+    """Read the names and versions of the packages in dpkg's file `status`."""
+    for paragraph in status.split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Status|Version): (.*)$", paragraph, re.MULTILINE))
+        if fields.get("Status", "").endswith(" installed"):
+            yield fields["Package"], fields["Version"]
 
 
-def _os_release(root: Path) -> dict[str, str]:
-    for name in ("etc/os-release", "usr/lib/os-release"):
-        if (root / name).is_file():
-            return os_release((root / name).read_text())
-    return {}
+def purl(name: str, version: str, arch: str, release: Mapping[str, str]) -> str:
+    """Return the package URL by which scanners look up a package of Debian or Ubuntu."""
+    system = release.get("ID", "debian")
+    distro = f"&distro={system}-{release['VERSION_ID']}" if "VERSION_ID" in release else ""
+    return f"pkg:deb/{system}/{name}@{version}?arch={arch.replace('x86_64', 'amd64')}{distro}"
 
 
 def os_release(text: str) -> dict[str, str]:
     """Return the fields of an os-release file."""
     return dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
+
+
+def _debian_text(package: Package, licences: Path) -> str:
+    """Return the package's copyright file, and bring the licences that it refers to; "" where there is none."""
+    share = package.root / "usr" / "share"
+    try:
+        text = (share / "doc" / package.name / "copyright").read_text(errors="replace")
+    except OSError:
+        return ""
+    for name in set(re.findall(r"/usr/share/common-licenses/([A-Za-z][A-Za-z0-9.-]*[A-Za-z0-9])", text)):
+        if (share / "common-licenses" / name).is_file():
+            (licences / "common-licenses").mkdir(exist_ok=True)
+            shutil.copyfile(share / "common-licenses" / name, licences / "common-licenses" / name)
+    return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,12 @@ from samovar.local.layer.libraries import Library
 
 
 def artefact(
-    name: str, digest: str, parts: Iterable[Component], kind: ComponentType = ComponentType.FILE, **properties: str
+    name: str,
+    digest: str,
+    parts: Iterable[Component],
+    properties: Mapping[str, str],
+    kind: ComponentType = ComponentType.FILE,
+    purl: PackageURL | None = None,
 ) -> Component:
     """Describe what a bill is of, under the licences of all its parts."""
     return Component(
@@ -42,6 +47,7 @@ def artefact(
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest)],
         licenses=[LicenseExpression(together(parts))],
         properties=[Property(name=f"samovar:{key}", value=value) for key, value in properties.items()],
+        purl=purl,
     )
 
 
@@ -90,14 +96,14 @@ def package(metadata: str, digest: str | None = None, inner: Iterable[Any] = ())
     )
 
 
-def interpreter(version: str, text: str, libraries: Iterable[Library]) -> list[Component]:
-    """Describe an included CPython, with the text of its licence, and its libraries."""
+def interpreter(version: str, text: str, libraries: Iterable[Library], purl: str | None) -> list[Component]:
+    """Describe an included CPython, with the text of its licence, and its libraries; `purl` of its package, if any."""
     cpython = Component(
         name="cpython",
         type=ComponentType.PLATFORM,
         version=version,
         bom_ref="cpython",
-        purl=PackageURL("generic", None, "cpython", version),
+        purl=PackageURL.from_string(purl or f"pkg:generic/cpython@{version}"),
         cpe=f"cpe:2.3:a:python:python:{version}:*:*:*:*:*:*:*",
         licenses=[DisjunctiveLicense(id="PSF-2.0", text=AttachedText(content=text))],
     )
