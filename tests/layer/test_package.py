@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from samovar.local.layer import RUNNING
 from samovar.local.layer import wheels as fetched
@@ -100,6 +104,7 @@ def test_wheel_carries_the_type_marker_the_licence_and_the_test_doubles_but_no_d
         metadata = wheel.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
     assert "samovar/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert any(name.endswith("licenses/NOTICE") for name in names)
     assert {"Provides-Extra: local", "Provides-Extra: redis", "License-Expression: Apache-2.0"} <= set(
         metadata.splitlines()
     )
@@ -111,4 +116,24 @@ def test_wheel_carries_the_type_marker_the_licence_and_the_test_doubles_but_no_d
 def test_sdist_carries_the_changelog_and_the_licence(dist: Path) -> None:
     with tarfile.open(next(dist.glob("*.tar.gz"))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert {"LICENSE", "CHANGELOG.md", "README.md", "pyproject.toml"} <= names
+    assert {"LICENSE", "NOTICE", "CHANGELOG.md", "README.md", "pyproject.toml"} <= names
+
+
+@pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
+def test_has_a_bill_of_materials_that_names_it_by_its_hash(dist: Path, tmp_path: Path, kind: str) -> None:
+    (built,) = dist.glob(kind)
+    artefact = tmp_path / built.name
+    shutil.copy(built, artefact)
+    output(sys.executable, "-I", ROOT / "tools" / "sbom.py", "dist", artefact)
+    text = (tmp_path / f"{built.name}.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bom = json.loads(text)
+    named = bom["metadata"]["component"]
+    assert named["name"] == built.name
+    assert named["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(built.read_bytes()).hexdigest()}]
+    assert named["licenses"] == [{"expression": "Apache-2.0"}]
+    assert {row["name"]: row.get("version") for row in bom["components"]} == {
+        "samovar": named["version"],
+        "orjson": None,
+        "urllib3": None,
+    }

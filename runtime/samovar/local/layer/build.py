@@ -72,7 +72,7 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
             licence = (place / "lib" / f"python{version}" / "LICENSE.txt").read_text()
             package = libraries.package_of(prefix / "bin" / f"python{version}", arch)
             brings = libraries.collect(place, came, arch)
-            bundled = sbom.interpreter(full, licence, brings, package.purl if package else None)
+            bundled = [sbom.cpython(full, licence, package.purl if package else None), *map(sbom.library, brings)]
             (place / "sbom.cdx.json").write_text(sbom.document(bundled))
             parts += bundled
         wrong = audit.binaries(tree, arch, order.base) + audit.unzipped(tree)
@@ -98,6 +98,7 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
     root = sbom.artefact(target.name, sbom.file_digest(target), parts, what)
     bom.write_text(sbom.document(parts, root))
     archive.report(target)
+    say(f"licences: {sbom.together(parts)}")
 
 
 def plain_files(tree: Path) -> None:

@@ -96,21 +96,21 @@ def package(metadata: str, digest: str | None = None, inner: Iterable[Any] = ())
     )
 
 
-def interpreter(version: str, text: str, libraries: Iterable[Library], purl: str | None) -> list[Component]:
-    """Describe an included CPython, with the text of its licence, and its libraries; `purl` of its package, if any."""
-    cpython = Component(
+def cpython(version: str, text: str = "", purl: str | None = None) -> Component:
+    """Describe an interpreter, with the text of its licence; `purl` is that of its package, if any."""
+    return Component(
         name="cpython",
         type=ComponentType.PLATFORM,
         version=version,
         bom_ref="cpython",
         purl=PackageURL.from_string(purl or f"pkg:generic/cpython@{version}"),
         cpe=f"cpe:2.3:a:python:python:{version}:*:*:*:*:*:*:*",
-        licenses=[DisjunctiveLicense(id="PSF-2.0", text=AttachedText(content=text))],
+        licenses=[DisjunctiveLicense(id="PSF-2.0", text=AttachedText(content=text) if text else None)],
     )
-    return [cpython, *map(_library, libraries)]
 
 
-def _library(library: Library) -> Component:
+def library(library: Library) -> Component:
+    """Describe a library of an interpreter."""
     text = AttachedText(content=library.text) if library.text else None
     known = is_supported_id(library.licence)
     return Component(
