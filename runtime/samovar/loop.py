@@ -8,7 +8,7 @@ import posix
 import sys
 from _signal import ITIMER_REAL, getitimer, setitimer  # type: ignore[import-not-found]
 
-from samovar import codec, failure, handler, logging_hook, logs
+from samovar import __version__, codec, failure, handler, logging_hook, logs
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import LARGEST, Fault, is_failure
@@ -71,6 +71,8 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
 
     logs.read_settings()
     logging_hook.install()
+    if logs.level_name() == "DEBUG":
+        logs.record("DEBUG", f"Samovar {__version__} on Python {sys.version.partition(' ')[0]}, {sys.executable}")
     failure.hold_reserve()
     gc.freeze()  # the interpreter's and the runtime's own objects live on: no collection needs to walk them
     try:

@@ -18,8 +18,10 @@ from tests.container.engine import ROOT, Environment
 EVENT = {"requestContext": {"http": {"method": "GET", "path": "/greeting"}}}
 
 
-def sam(*arguments: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `sam …` in deploy/, and check its exit status. Installs the CLI if it is missing."""
+def sam(
+    *arguments: str, folder: Path = ROOT / "deploy", status: int = 0, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `sam …` in `folder`, and check its exit status. Installs the CLI if it is missing."""
     subprocess.run(["make", "--silent", "sam"], cwd=ROOT, check=True)
     hidden = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
     nowhere = {
@@ -30,7 +32,7 @@ def sam(*arguments: str, status: int = 0, **variables: str) -> subprocess.Comple
     environment = hidden | nowhere | {"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-west-1"} | variables
     command: list[Any] = [ROOT / ".venv-sam" / "bin" / "sam", *arguments]
     done: subprocess.CompletedProcess[str] = subprocess.run(
-        command, cwd=ROOT / "deploy", env=environment, capture_output=True, text=True
+        command, cwd=folder, env=environment, capture_output=True, text=True
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done

@@ -32,6 +32,10 @@ EXCHANGE = {  # left out of the comparison by the harness, and held by tests of 
         "The body is JSON; the official client sends no content type there",
     ),
     "user-agent": Difference("`User-Agent`", "It names the runtime that asks"),
+    "start-record": Difference(
+        "At DEBUG, INIT logs the runtime's version and interpreter",
+        "So that an operator can see which runtime runs; the official client logs nothing there",
+    ),
     "update-warning": Difference(
         "No warning about managed-runtime updates when INIT fails",
         "A custom runtime is updated with the function, so the advice would mislead",

@@ -13,6 +13,7 @@ from tests.contract.harness import (
     OFFICIAL,
     OURS,
     OURS_URLLIB3,
+    START_RECORD,
     UPDATE_WARNING,
     Event,
     Outcome,
@@ -30,6 +31,7 @@ OWN_TEST = {
     "error-type-header",
     "init-content-type",
     "init-frames",
+    "start-record",
     "update-warning",
     "user-agent",
     "forked-child",
@@ -123,6 +125,16 @@ def test_user_agent(outcomes: Outcomes, runtime: str) -> None:
     theirs, ours = (outcomes(WORKS, which)[1].requests[0].header("User-Agent") or "" for which in (OFFICIAL, runtime))
     assert theirs.startswith("aws-lambda-python/")
     assert ours.startswith("samovar/")
+
+
+@BOTH
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+@pytest.mark.parametrize(("level", "records"), [("DEBUG", 1), ("INFO", 0), ("", 0)])
+def test_start_record(runtime: str, log_format: str, level: str, records: int) -> None:
+    env = {"AWS_LAMBDA_LOG_FORMAT": log_format, "AWS_LAMBDA_LOG_LEVEL": level}
+    run = Run(app("def handler(event, context):\n    pass\n"), (Event(b"1"), Event(b"2")), env=env)
+    for which, count in ((OFFICIAL, 0), (runtime, records)):
+        assert [len(START_RECORD.findall(outcome.stdout)) for outcome in execute(run, which)] == [count, 0, 0]
 
 
 @BOTH

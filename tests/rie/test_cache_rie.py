@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.demo.country_db import build
+from samovar.local.demo.country_db import build
 from samovar.local.testing.valkey import Valkey
 
 

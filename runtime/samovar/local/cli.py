@@ -19,10 +19,12 @@ from samovar import __version__
 from samovar.local import console
 
 COMMANDS = {
+    "new": "make a small project: a function, its tests, and what deploys it",
     "run": "run a handler under Lambda's emulator, and invoke it",
     "doctor": "show where a function's INIT spends its time, and suggest what to change",
     "compile": "compile a deployment folder's Python files ahead, so that cold starts need not",
     "layer": "build the Lambda layer: a zip, its bill of materials and its checksums",
+    "demo": "run the example handlers under the emulator, and print what they cost",
 }
 
 

