@@ -90,7 +90,7 @@ compatibility: setup ## write docs/compatibility.md from the contract's cases
 layer: ## build build/layer.zip; layer.zip.mk lists variables
 	@$(MAKE) --no-print-directory -f layer.zip.mk
 
-publish: setup ## show what publishing all layers would do; CONFIRM=1 does it
+publish: setup ## show which layers it would publish; CONFIRM=1 does it
 	@$(BIN)/python -m tools.publish $(ARGS)
 
 image: ## build the image samovar, BASE_IMAGE=…, and its SBOM

@@ -35,12 +35,12 @@ def aws(endpoint: str) -> Iterator[RefusingAws]:
 
 
 @pytest.fixture
-def variables(aws: RefusingAws) -> dict[str, str]:
+def variables(aws: RefusingAws, tmp_path: Path) -> dict[str, str]:
     """The environment of the command: neither settings nor credentials of whoever runs the test."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_") and name != "CONFIRM"}
     return ours | {
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ENDPOINT_URL": aws.url,
         "AWS_ACCESS_KEY_ID": "test",
@@ -106,6 +106,14 @@ def test_without_a_confirmation_it_shows_what_it_would_do_and_changes_nothing(
     assert done.stderr.splitlines()[-1] == "Nothing was changed: CONFIRM=1 (or --yes) does it."
     assert {call.split()[0] for _, call in aws.calls} == {"sts", "GET"}
     assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize(("value", "status"), [("0", 0), ("no", 0), ("false", 0), ("", 0), ("maybe", 2)])
+def test_it_is_confirmed_by_yes_only(publish: Publish, aws: RefusingAws, value: str, status: int) -> None:
+    done = publish("--region", "eu-west-1", "--python", "3.12", expect=status, CONFIRM=value)
+    if status:
+        assert done.stderr == "publish: CONFIRM=maybe is neither 1, to publish, nor 0\n"
+    assert aws.uploads() == []
 
 
 def test_each_region_gets_each_layer_with_what_it_is_for(publish: Publish, aws: RefusingAws, tmp_path: Path) -> None:
@@ -252,7 +260,7 @@ def test_a_region_that_is_not_enabled_is_named_and_the_others_go_on(
 ) -> None:
     aws.refusals = [Refusal("UnrecognizedClientException", 403, region="af-south-1", call=".*")]
     done = publish("--region", "af-south-1", "eu-west-1", "--python", "3.12", "--yes", expect=1)
-    how = "enable it (aws account enable-region --region-name REGION) or leave it out"
+    how = "enable it (aws account enable-region --region-name af-south-1) or leave it out"
     assert f"af-south-1  not enabled in this account: {how}" in done.stderr.splitlines()
     assert {row["region"] for row in table(tmp_path)} == {"eu-west-1"}
 

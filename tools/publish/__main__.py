@@ -108,9 +108,15 @@ def _parser() -> argparse.ArgumentParser:
         "--organization", type=_organization, metavar="o-ID", help="let the accounts of an organization use them"
     )
     parser.add_argument(
-        "--yes", action="store_true", default=bool(os.environ.get("CONFIRM")), help="do it; also CONFIRM=1"
+        "--yes", action="store_true", default=_confirmed(os.environ.get("CONFIRM", "")), help="do it; also CONFIRM=1"
     )
     return parser
+
+
+def _confirmed(text: str) -> bool:
+    if text not in ("", "0", "no", "false", "1", "yes", "true"):
+        raise CommandError(f"CONFIRM={text} is neither 1, to publish, nor 0", 2)
+    return text in ("1", "yes", "true")
 
 
 def _account(text: str) -> str:

@@ -108,5 +108,4 @@ def take(variant: Variant, folder: Path) -> Layer:
         if not file.is_file():
             raise CommandError(f"{file} is missing: `samovar layer` makes it, with the bill of materials beside it", 2)
     about = json.loads(bill.read_text())["metadata"]["component"]
-    said = about["licenses"][0]
-    return Layer(variant, archive, about["version"], said.get("expression") or said["license"]["id"])
+    return Layer(variant, archive, about["version"], about["licenses"][0]["expression"])

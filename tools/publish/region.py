@@ -31,7 +31,7 @@ SAID = {
     "InvalidClientTokenId": f"AWS does not know these credentials: {LOG_IN}",
     # The answer of a region that is not enabled. That the credentials are valid is known by then.
     "UnrecognizedClientException": "not enabled in this account: enable it (aws account enable-region --region-name"
-    " REGION) or leave it out",
+    " {region}) or leave it out",
 }
 
 
@@ -103,13 +103,13 @@ class Region:
 
     def __init__(self, account: Account, name: str) -> None:
         self.name = name
-        with explained(Failure):
+        with explained(Failure, self.name):
             self._lambda = account.session.client("lambda", region_name=name, config=CONFIG)
 
     def find(self, layer: Layer) -> Version | None:
         """Return the newest version with the content of `layer`, or None."""
         wanted = b64encode(layer.digest).decode()
-        with explained(Failure):
+        with explained(Failure, self.name):
             pages = self._lambda.get_paginator("list_layer_versions").paginate(LayerName=layer.name)
             for number in (each["Version"] for page in pages for each in page["LayerVersions"]):
                 found = self._lambda.get_layer_version(LayerName=layer.name, VersionNumber=number)
@@ -119,7 +119,7 @@ class Region:
 
     def publish(self, layer: Layer) -> Version:
         """Publish `layer` as a new version."""
-        with explained(Failure):
+        with explained(Failure, self.name):
             done = self._lambda.publish_layer_version(
                 LayerName=layer.name,
                 Description=layer.description,
@@ -132,7 +132,7 @@ class Region:
 
     def missing(self, layer: Layer, version: Version, grants: list[Grant]) -> list[Grant]:
         """Return those of `grants` that a version does not have."""
-        with explained(Failure):
+        with explained(Failure, self.name):
             try:
                 answer = self._lambda.get_layer_version_policy(LayerName=layer.name, VersionNumber=version.number)
             except self._lambda.exceptions.ResourceNotFoundException:
@@ -142,7 +142,7 @@ class Region:
 
     def grant(self, layer: Layer, version: Version, grant: Grant) -> None:
         """Let others use a version."""
-        with explained(Failure):
+        with explained(Failure, self.name):
             self._lambda.add_layer_version_permission(
                 LayerName=layer.name,
                 VersionNumber=version.number,
@@ -153,18 +153,18 @@ class Region:
 
 
 @contextmanager
-def explained(kind: type[Exception]) -> Iterator[None]:
+def explained(kind: type[Exception], region: str = "") -> Iterator[None]:
     """Turn an error of AWS or its SDK into one of `kind`."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise kind(_sentence(error)) from None
+        raise kind(_sentence(error, region)) from None
 
 
-def _sentence(error: BotoCoreError | ClientError) -> str:
+def _sentence(error: BotoCoreError | ClientError, region: str) -> str:
     if isinstance(error, NoCredentialsError):
         return f"no credentials for AWS: {LOG_IN}"
     if isinstance(error, ClientError):
-        code = error.response["Error"]["Code"]
-        return SAID.get(code, f"{code}: {error.response['Error']['Message']}")
+        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+        return SAID[code].format(region=region) if code in SAID else f"{code}: {message}"
     return str(error)
