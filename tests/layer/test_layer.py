@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -144,15 +145,14 @@ def bill(folder: Path) -> Any:
     return json.loads(text)
 
 
-def test_the_licences_are_those_that_the_template_and_the_page_declare(folder: Path) -> None:
+def test_the_licences_are_those_that_each_example_of_a_deployment_declares(folder: Path) -> None:
     expression = bill(folder)["metadata"]["component"]["licenses"][0]["expression"]
     assert expression == "Apache-2.0 AND MIT AND MPL-2.0"
-    template = (ROOT / "deploy" / "template.yaml").read_text()
-    assert f"LicenseInfo: {expression}\n" in template
-    page = (ROOT / "docs" / "deploy.md").read_text()
-    assert f"--license-info '{expression}'" in page
-    assert f'= "{expression}"' in page  # Terraform
-    assert f'license="{expression}"' in page  # CDK
+    examples = ("cdk/app.py", "pulumi/__main__.py", "serverless.yml", "template.yaml", "terraform/main.tf")
+    for name in ("docs/deploy.md", *(f"deploy/{example}" for example in examples)):
+        text = (ROOT / name).read_text()
+        assert expression in text, name
+        assert re.findall(r"(?i)license.*\bApache-2.0\W*$", text, re.MULTILINE) == [], name
 
 
 def test_check_fails_when_the_bytes_differ(tmp_path: Path) -> None:
