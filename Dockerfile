@@ -24,6 +24,8 @@ RUN python=${PYTHON:-python3} \
  && $python -m zipfile -e /rie/*.whl /rie \
  && cp "/rie/samcli/local/rapid/aws-lambda-rie-$(uname -m | sed s/aarch64/arm64/)" /aws-lambda-rie \
  && chmod 755 /aws-lambda-rie \
+ && cp -r /rie/aws_sam_cli-*.dist-info/licenses /rie-licences \
+ && chmod -R a+rX /rie-licences \
  && rm -r /rie
 COPY . .
 RUN PYTHONPATH=runtime ${PYTHON:-python3} -m samovar.local.layer.image /layer /wheels && chmod -R a+rX /layer
@@ -34,16 +36,17 @@ FROM ${BASE_IMAGE} AS python
 ARG PYTHON=
 COPY --from=build /layer/ /opt/
 COPY --from=build /aws-lambda-rie /samovar-entry /usr/local/bin/
+COPY --from=build /rie-licences/ /usr/local/share/doc/aws-lambda-rie/
 ENV LAMBDA_TASK_ROOT=/var/task LAMBDA_RUNTIME_DIR=/var/runtime TZ=:/etc/localtime LANG=C.UTF-8 SAMOVAR_PYTHON=${PYTHON}
 # No USER: Lambda chooses one, samovar-entry drops root elsewhere, and `sam local invoke` builds on the image as root.
 WORKDIR /var/task
 EXPOSE 8080
 ENTRYPOINT ["/usr/local/bin/samovar-entry"]
-# The commit, as `make image` gives it.
+# The commit, as `make image` gives it. The licences are those of /opt and the emulator; the base's come on top.
 ARG REVISION=
 LABEL org.opencontainers.image.title="Samovar" \
       org.opencontainers.image.description="A custom AWS Lambda runtime for Python" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.source="https://github.com/samovar-runtime/samovar" \
-      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.licenses="Apache-2.0 AND MIT AND MPL-2.0" \
       org.opencontainers.image.revision="${REVISION}"

@@ -16,14 +16,17 @@ RUN ${SAMOVAR_PYTHON:-python3} /unpack.py / /layer && chmod -R a+rX /layer
 FROM ${OS_IMAGE}
 COPY --from=samovar /layer/ /opt/
 COPY --from=samovar /usr/local/bin/aws-lambda-rie /usr/local/bin/samovar-entry /usr/local/bin/
+COPY --from=samovar /usr/local/share/doc/aws-lambda-rie/ /usr/local/share/doc/aws-lambda-rie/
 ENV LAMBDA_TASK_ROOT=/var/task LAMBDA_RUNTIME_DIR=/var/runtime TZ=:/etc/localtime LANG=C.UTF-8
 WORKDIR /var/task
 EXPOSE 8080
 ENTRYPOINT ["/usr/local/bin/samovar-entry"]
 ARG REVISION=
+# Those of /opt with the interpreter that uv brings, and the emulator; the base's come on top.
+ARG LICENSES="0BSD AND Apache-2.0 AND BSD-2-Clause AND BSD-3-Clause AND MIT AND MPL-2.0 AND PSF-2.0 AND Sleepycat AND X11-distribute-modifications-variant AND Zlib AND blessing AND bzip2-1.0.6"
 LABEL org.opencontainers.image.title="Samovar" \
       org.opencontainers.image.description="A custom AWS Lambda runtime for Python" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.source="https://github.com/samovar-runtime/samovar" \
-      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.licenses="${LICENSES}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -10,7 +10,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer image sam docs docs-serve deploy-tools attach clean
+.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer publish image dist sam docs docs-serve deploy-tools attach clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
@@ -43,7 +43,7 @@ COLD_PATH := TID253: every cold start would pay for this import. ARCHITECTURE.md
 lint: setup ## run ruff, mypy, import-linter, actionlint and zizmor
 	@$(BIN)/ruff check || { $(BIN)/ruff check --quiet --select TID253 >/dev/null || echo '$(COLD_PATH)'; exit 1; }
 	$(BIN)/ruff format --check
-	$(BIN)/mypy runtime bench
+	$(BIN)/mypy runtime bench tools/publish tools/release_notes.py
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github
@@ -90,9 +90,21 @@ compatibility: setup ## write docs/compatibility.md from the contract's cases
 layer: ## build build/layer.zip; layer.zip.mk lists variables
 	@$(MAKE) --no-print-directory -f layer.zip.mk
 
-image: ## build the image samovar; BASE_IMAGE=… chooses its base
+publish: setup ## show which layers it would publish; CONFIRM=1 does it
+	@$(BIN)/python -m tools.publish $(ARGS)
+
+image: ## build the image samovar, BASE_IMAGE=…, and its SBOM
 	docker build --tag samovar --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
 	@docker image inspect --format 'samovar: {{.Size}} bytes' samovar
+	@$(SBOM) image samovar build/image.cdx.json
+
+# Needs no .venv: its tools are those of `samovar layer`.
+SBOM = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -I tools/sbom.py
+
+dist: setup ## build wheel and source archive in dist/, with SBOMs
+	@rm -rf dist && $(BIN)/python -m build --no-isolation --outdir dist >/dev/null
+	@$(SBOM) dist dist/samovar-*
+	@cd dist && sha256sum samovar-* >SHA256SUMS && cat SHA256SUMS
 
 sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart from the rest
 

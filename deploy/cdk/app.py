@@ -22,7 +22,7 @@ class Functions(Stack):
             code=lambda_.Code.from_asset(str(BUILD / "layer-python3.13-x86_64.zip")),
             compatible_runtimes=[lambda_.Runtime.PYTHON_3_13],
             compatible_architectures=[lambda_.Architecture.X86_64],
-            license="Apache-2.0",
+            license="Apache-2.0 AND MIT AND MPL-2.0",
         )
         managed = lambda_.Function(
             self,
@@ -58,7 +58,8 @@ class Functions(Stack):
             code=lambda_.Code.from_asset(str(BUILD / "layer-python3.13-x86_64-bundle.zip")),
             compatible_runtimes=[lambda_.Runtime.PROVIDED_AL2023],
             compatible_architectures=[lambda_.Architecture.X86_64],
-            license="Apache-2.0",
+            license="0BSD AND Apache-2.0 AND BSD-2-Clause AND BSD-3-Clause AND MIT AND MPL-2.0 AND PSF-2.0"
+            " AND Sleepycat AND X11-distribute-modifications-variant AND Zlib AND blessing AND bzip2-1.0.6",
         )
         lambda_.Function(
             self,

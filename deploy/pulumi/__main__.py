@@ -29,7 +29,7 @@ layer = aws.lambda_.LayerVersion(  # samovar layer --python 3.13 --arch x86_64
     code=pulumi.FileArchive(str(BUILD / "layer-python3.13-x86_64.zip")),
     compatible_runtimes=["python3.13"],
     compatible_architectures=["x86_64"],
-    license_info="Apache-2.0",
+    license_info="Apache-2.0 AND MIT AND MPL-2.0",
     skip_destroy=True,  # older versions can be named again
 )
 managed = aws.lambda_.Function(
@@ -52,7 +52,8 @@ bundle = aws.lambda_.LayerVersion(  # samovar layer --python 3.13 --arch x86_64 
     code=pulumi.FileArchive(str(BUILD / "layer-python3.13-x86_64-bundle.zip")),
     compatible_runtimes=["provided.al2023"],
     compatible_architectures=["x86_64"],
-    license_info="Apache-2.0",
+    license_info="0BSD AND Apache-2.0 AND BSD-2-Clause AND BSD-3-Clause AND MIT AND MPL-2.0 AND PSF-2.0"
+    " AND Sleepycat AND X11-distribute-modifications-variant AND Zlib AND blessing AND bzip2-1.0.6",
     skip_destroy=True,
 )
 aws.lambda_.Function(

@@ -30,7 +30,7 @@ resource "aws_lambda_layer_version" "samovar" {
   source_code_hash         = filebase64sha256(local.layer)
   compatible_runtimes      = [var.runtime]
   compatible_architectures = [var.architecture]
-  license_info             = "Apache-2.0"
+  license_info             = "Apache-2.0 AND MIT AND MPL-2.0"
   skip_destroy             = true # older versions can be named again
 }
 

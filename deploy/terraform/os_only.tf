@@ -9,8 +9,12 @@ resource "aws_lambda_layer_version" "samovar_bundle" {
   source_code_hash         = filebase64sha256(local.bundle)
   compatible_runtimes      = ["provided.al2023"]
   compatible_architectures = [var.architecture]
-  license_info             = "Apache-2.0"
   skip_destroy             = true
+
+  license_info = join(" AND ", [
+    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "MPL-2.0", "PSF-2.0",
+    "Sleepycat", "X11-distribute-modifications-variant", "Zlib", "blessing", "bzip2-1.0.6",
+  ])
 }
 
 resource "aws_lambda_function" "os_only" {

@@ -193,16 +193,17 @@ def unpack(archive: Path, target: Path) -> Path:
 
 
 def python_prefix(client: Any, version: str, target: Path) -> Path:
-    """Copy a relocatable prefix with Debian's Python `version` from its base image."""
+    """Copy a relocatable prefix with Debian's Python `version`, and dpkg's records, from its base image."""
     container = client.containers.create(BASES[version][0])
     triplet = (
         container.image.attrs["Architecture"].replace("amd64", "x86_64").replace("arm64", "aarch64") + "-linux-gnu"
     )
     try:
-        for place in (f"bin/python{version}", f"lib/python{version}", f"lib/{triplet}"):
-            chunks, _ = container.get_archive(f"/usr/{place}")
+        prefix = [f"usr/bin/python{version}", f"usr/lib/python{version}", f"usr/lib/{triplet}"]
+        for place in (*prefix, "usr/lib/os-release", "usr/share/doc", "usr/share/common-licenses", "var/lib/dpkg"):
+            chunks, _ = container.get_archive(f"/{place}")
             with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-                archive.extractall((target / "usr" / place).parent, filter="tar")
+                archive.extractall((target / place).parent, filter="tar")
     finally:
         container.remove(v=True)
     return target / "usr"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from samovar.local.layer.build import Order
 from tests.container import engine
@@ -68,13 +71,66 @@ def test_at_most_twenty_megabytes(bundle: Path) -> None:
     assert engine.archive(bundle.parent).stat().st_size <= 20_000_000
 
 
+def bill(archive: Path) -> dict[str, Any]:
+    """Return the components of a layer's bill of materials, by name."""
+    text = archive.with_suffix(".cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    return {row["name"]: row for row in json.loads(text)["components"]}
+
+
 def test_the_bill_of_materials_names_the_interpreter_and_its_libraries(bundle: Path) -> None:
-    bom = json.loads(engine.archive(bundle.parent).with_suffix(".cdx.json").read_text())
-    components = {row["name"]: row for row in bom["components"]}
+    components = bill(engine.archive(bundle.parent))
     assert components["cpython"]["version"].startswith("3.11.")
-    for library in (bundle / "samovar" / "python" / "lib").glob("*.so*"):
+    assert components["cpython"]["purl"].startswith("pkg:deb/debian/python3.11-minimal@3.11.")
+    libraries = list((bundle / "samovar" / "python" / "lib").glob("*.so*"))
+    assert libraries
+    for library in libraries:
+        row = components[library.name]
         digest = hashlib.sha256(library.read_bytes()).hexdigest()
-        assert components[library.name]["hashes"] == [{"alg": "SHA-256", "content": digest}]
+        assert row["hashes"] == [{"alg": "SHA-256", "content": digest}]
+        assert row["purl"].startswith("pkg:deb/debian/lib") or row["purl"].startswith("pkg:deb/debian/zlib1g")
+        assert row["purl"].endswith("?arch=amd64&distro=debian-12")
+        assert row["version"].replace("+", "%2B") in row["purl"]
+
+
+def test_each_part_of_the_bundle_has_the_text_of_its_licence(bundle: Path) -> None:
+    """In the layer and in its bill; libxcrypt's is in Debian's package only, which a base image may have left out."""
+    python = bundle / "samovar" / "python"
+    components = bill(engine.archive(bundle.parent))
+    assert (python / "lib" / "python3.11" / "LICENSE.txt").exists()
+    bundled = json.loads((python / "sbom.cdx.json").read_text())["components"]
+    assert {"cpython", "libssl.so.3", "libffi.so.8", "libsqlite3.so.0"} <= {row["name"] for row in bundled}
+    for row in bundled:
+        assert components[row["name"]] == row
+        if row["name"] not in ("cpython", "libcrypt.so.1"):
+            text = (python / "licences" / f"{row['name']}.txt").read_text()
+            assert row["licenses"][0]["license"]["text"]["content"].strip() == text.strip()
+
+
+def test_a_library_that_is_linked_into_the_interpreter_is_named_with_version_and_licence(
+    prefix: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """As python-build-standalone has them: the bytes of the real libraries in the interpreter's file."""
+    usr = tmp_path / "usr"
+    shutil.copytree(prefix("3.11"), usr, symlinks=True)
+    modules = usr / "lib" / "python3.11" / "lib-dynload"
+    (places,) = usr.glob("lib/*-linux-gnu")
+    with (usr / "bin" / "python3.11").open("ab") as interpreter:
+        for name in ("libcrypto.so.3", "libsqlite3.so.0", "libbz2.so.1.0", "liblzma.so.5", "libuuid.so.1"):
+            interpreter.write((places / name).read_bytes())
+        for module in ("_ctypes", "_ssl", "_hashlib", "_sqlite3", "_bz2", "_lzma", "_uuid", "_crypt"):
+            (file,) = modules.glob(f"{module}.*.so")
+            interpreter.write(file.read_bytes())
+            file.unlink()
+    archive = engine.layer("3.11", tmp_path, BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(usr))
+    found = {name: row for name, row in bill(archive).items() if row.get("purl", "").startswith("pkg:generic/")}
+    assert set(found) == {"cpython", "openssl", "sqlite", "bzip2", "xz", "libffi", "libuuid", "mpdecimal"}
+    assert {name for name, row in found.items() if "version" in row} == {"cpython", "openssl", "sqlite", "bzip2"}
+    assert found["openssl"]["version"].startswith("3.0.")
+    assert found["openssl"]["cpe"] == f"cpe:2.3:a:openssl:openssl:{found['openssl']['version']}:*:*:*:*:*:*:*"
+    assert found["openssl"]["licenses"][0]["license"]["id"] == "Apache-2.0"
+    assert "Anthony Green" in found["libffi"]["licenses"][0]["license"]["text"]["content"]
+    assert "hashes" not in found["libffi"]
 
 
 @pytest.mark.parametrize(

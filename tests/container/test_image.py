@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 import samovar
 from samovar.local.testing.scripted_api import ScriptedRuntimeApi, invocation
@@ -85,7 +89,44 @@ def test_labels_say_what_the_image_is(client: Any, samovar_image: Callable[[str]
     said = {name.rpartition(".")[2]: value for name, value in labels.items()}
     assert set(said) == {"title", "description", "version", "source", "licenses", "revision"}
     assert said["version"] == samovar.__version__
-    assert said["licenses"] == "Apache-2.0"
+    assert said["licenses"] == "Apache-2.0 AND MIT AND MPL-2.0"
+
+
+def test_its_bill_of_materials_names_the_image_and_all_that_is_in_it(
+    client: Any, samovar_image: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = samovar_image("3.11")
+    command = [sys.executable, "-I", engine.ROOT / "tools" / "sbom.py", "image", name, tmp_path / "image.cdx.json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "image.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bom = json.loads(text)
+    image = bom["metadata"]["component"]
+    assert (image["type"], image["name"], image["version"]) == ("container", name, samovar.__version__)
+    assert f"sha256:{image['hashes'][0]['content']}" == client.images.get(name).id
+    assert image["licenses"] == [{"expression": "Apache-2.0 AND MIT AND MPL-2.0"}]
+    listed = client.containers.run(
+        name,
+        ["-c", "dpkg-query --show --showformat '${Package} ${Version}\\n'; sha256sum /usr/local/bin/aws-lambda-rie"],
+        entrypoint="/bin/sh",
+        remove=True,
+    )
+    *packages, emulator = listed.decode().splitlines()
+    found = {row["name"]: row for row in bom["components"]}
+    assert len(packages) > 50
+    assert {f"{row['name']} {row['version']}" for row in found.values() if "pkg:deb" in row.get("purl", "")} == {
+        *packages
+    }
+    assert found["aws-lambda-rie"]["hashes"][0]["content"] == emulator.split()[0]
+    assert {"samovar", "orjson", "urllib3", "debian"} <= set(found)
+
+
+def test_it_has_the_licences_of_the_emulator(client: Any, samovar_image: Callable[[str], str]) -> None:
+    listed = client.containers.run(
+        samovar_image("3.11"), ["/usr/local/share/doc/aws-lambda-rie"], entrypoint="/bin/ls", user="54321", remove=True
+    )
+    assert listed.split() == [b"LICENSE", b"NOTICE"]
 
 
 def folder(path: Path, **files: str) -> Path:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.metadata import Metadata
 
-from samovar import __version__
+import samovar
 from samovar.local.layer import RUNNING as VERSION
 from samovar.local.layer import build, tools, wheels
 from samovar.local.layer.build import Order
@@ -42,9 +46,10 @@ def opt(folder: Path) -> Path:
 
 def test_holds_what_a_layer_needs_and_nothing_for_a_developer(opt: Path) -> None:
     assert {p.name for p in opt.iterdir()} == {"bootstrap", "samovar-exec", "samovar", "python"}  # unpack() adds python
-    assert {p.name for p in (opt / "samovar").iterdir()} == {"lib", "licences"}
-    assert {p.name for p in (opt / "samovar" / "lib").iterdir()} == {"samovar", "orjson", "urllib3"}
-    assert {p.name for p in (opt / "samovar" / "licences").iterdir()} == {"samovar", "orjson", "urllib3"}
+    assert {p.name for p in (opt / "samovar").iterdir()} == {"lib"}
+    names = {p.name for p in (opt / "samovar" / "lib").iterdir()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"samovar", "orjson", "urllib3"}
+    assert {name.split("-")[0] for name in names if name.endswith(".dist-info")} == {"samovar", "orjson", "urllib3"}
     assert not (opt / "samovar" / "lib" / "samovar" / "local").exists()
 
 
@@ -72,20 +77,82 @@ def test_at_most_850_kilobytes(folder: Path) -> None:
     assert archive(folder).stat().st_size <= 850_000
 
 
+DISTRIBUTIONS = """
+import json, sys
+sys.path[:0] = [sys.argv[1]]
+from importlib.metadata import distribution, entry_points
+found = {name: distribution(name) for name in ("samovar", "orjson", "urllib3")}
+assert not entry_points(group="pytest11") and not entry_points(group="console_scripts")
+print(json.dumps({name: [d.version, str(d.locate_file("")), d.read_text("METADATA")] for name, d in found.items()}))
+"""
+
+
+def test_importlib_metadata_sees_each_package_and_its_licences(opt: Path) -> None:
+    library = opt / "samovar" / "lib"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", DISTRIBUTIONS, library], stdout=subprocess.PIPE, check=True
+    )
+    pins = (ROOT / "requirements" / "runtime.txt").read_text()
+    for name, (version, place, text) in json.loads(done.stdout).items():
+        assert (Path(place), f"{name}=={version}" in pins or version == samovar.__version__) == (library, True)
+        metadata = Metadata.from_email(text)  # raises for a field that is not as the specification has it
+        assert metadata.license_expression
+        licences = library / f"{name}-{version}.dist-info" / "licenses"
+        assert sorted(metadata.license_files or []) == sorted(path.name for path in licences.iterdir())
+        assert metadata.description is None
+
+
+def test_samovars_own_metadata_is_that_of_its_wheel(opt: Path) -> None:
+    """But for what does not concern a layer: extras, classifiers, the readme."""
+    (folder,) = (opt / "samovar" / "lib").glob("samovar-*.dist-info")
+    ours = Metadata.from_email((folder / "METADATA").read_text())
+    installed = Metadata.from_email(distribution("samovar").read_text("METADATA") or "", validate=False)
+    for field in ("name", "version", "summary", "license_expression", "license_files", "requires_python"):
+        assert getattr(ours, field) == getattr(installed, field)
+    brought = [requirement for requirement in installed.requires_dist or [] if "extra" not in str(requirement.marker)]
+    assert ours.requires_dist == brought
+
+
 def test_checksums_and_bill_of_materials(folder: Path) -> None:
     lines = (folder / "SHA256SUMS").read_text().splitlines()
     sums = {line.split()[1]: line.split()[0] for line in lines}
     assert sums.keys() == {f"{NAME}.zip", f"{NAME}.cdx.json"}
     for name, digest in sums.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
-    text = (folder / f"{NAME}.cdx.json").read_text()
+    bom = bill(folder)
+    layer = bom["metadata"]["component"]
+    assert (layer["name"], layer["version"]) == (f"{NAME}.zip", samovar.__version__)
+    assert layer["hashes"] == [{"alg": "SHA-256", "content": sums[f"{NAME}.zip"]}]
+    assert {row["name"].removeprefix("samovar:"): row["value"] for row in layer["properties"]} == {
+        "python": VERSION,
+        "architecture": "x86_64",
+        "base": "al2023",
+        "interpreter": "none",
+    }
+    components = {row["name"]: row for row in bom["components"]}
+    assert set(components) == {"samovar", "orjson", "urllib3"}
+    pins = pinned("orjson", "urllib3")
+    for name in ("orjson", "urllib3"):
+        assert f"{name}=={components[name]['version']}" in pins
+        assert components[name]["hashes"][0]["content"] in pins
+    assert "itoap" in {crate["name"] for crate in components["orjson"]["components"]}
+
+
+def bill(folder: Path) -> Any:
+    """Return the bill of materials of the layer in `folder`."""
+    text = archive(folder).with_suffix(".cdx.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
-    bom = json.loads(text)
-    assert (bom["bomFormat"], bom["metadata"]["component"]["name"]) == ("CycloneDX", "samovar")
-    assert bom["metadata"]["component"]["version"] == __version__
-    pinned = (ROOT / "requirements" / "runtime.txt").read_text()
-    assert {c["name"] for c in bom["components"]} == {"orjson", "urllib3"}
-    assert all(f"{c['name']}=={c['version']}" in pinned for c in bom["components"])
+    return json.loads(text)
+
+
+def test_the_licences_are_those_that_each_example_of_a_deployment_declares(folder: Path) -> None:
+    expression = bill(folder)["metadata"]["component"]["licenses"][0]["expression"]
+    assert expression == "Apache-2.0 AND MIT AND MPL-2.0"
+    examples = ("cdk/app.py", "pulumi/__main__.py", "serverless.yml", "template.yaml", "terraform/main.tf")
+    for name in ("docs/deploy.md", *(f"deploy/{example}" for example in examples)):
+        text = (ROOT / name).read_text()
+        assert expression in text, name
+        assert re.findall(r"(?i)license.*\bApache-2.0\W*$", text, re.MULTILINE) == [], name
 
 
 def test_check_fails_when_the_bytes_differ(tmp_path: Path) -> None:
@@ -95,7 +162,7 @@ def test_check_fails_when_the_bytes_differ(tmp_path: Path) -> None:
     compiler.chmod(0o755)
     printed = make(VERSION, tmp_path, "check", 2, BYTECODE_PYTHON=str(compiler))
     assert f"{NAME}.zip: FAILED" in printed
-    assert f"{NAME}.cdx.json: OK" in printed
+    assert f"{NAME}.cdx.json: FAILED" in printed  # it names the zip by its hash
 
 
 def test_options_and_variables_of_the_compiling_python_do_not_show(folder: Path, tmp_path: Path) -> None:
@@ -142,8 +209,13 @@ def test_leftovers_of_editors_and_tools_stay_out(tmp_path: Path, monkeypatch: py
     assert "samovar/lib/samovar/py.typed" in files(tmp_path / "dirty")
 
 
-def test_arm64_layer_has_arm64_binaries(tmp_path: Path) -> None:
+def test_arm64_layer_has_arm64_binaries_and_its_bill_says_so(tmp_path: Path) -> None:
     make(VERSION, tmp_path, "layer", ARCH="arm64")
+    (machine,) = (row for row in bill(tmp_path)["metadata"]["component"]["properties"] if "architecture" in row["name"])
+    assert machine["value"] == "arm64"
+    (wheel,) = wheels.fetch(VERSION, "arm64", (2, 34), CACHE / "wheels").glob("orjson-*_aarch64.whl")
+    (orjson,) = (row for row in bill(tmp_path)["components"] if row["name"] == "orjson")
+    assert orjson["hashes"][0]["content"] == hashlib.sha256(wheel.read_bytes()).hexdigest()
     objects = list(unpack(archive(tmp_path), tmp_path / "opt").rglob("*.so"))
     assert objects
     assert all(path.read_bytes()[18:20] == b"\xb7\x00" for path in objects)  # e_machine: EM_AARCH64

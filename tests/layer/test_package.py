@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import email.policy
+import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from markdown_it import MarkdownIt
 
 from samovar.local.layer import RUNNING
@@ -156,7 +160,7 @@ def test_each_link_and_picture_of_the_readme_is_absolute_and_leads_to_what_is_th
 
 def test_the_metadata_names_the_licence_the_extras_and_where_the_project_lives(dist: Path) -> None:
     found = metadata(dist)
-    assert (found["License-Expression"], found["License-File"]) == ("Apache-2.0", "LICENSE")
+    assert (found["License-Expression"], found.get_all("License-File")) == ("Apache-2.0", ["LICENSE", "NOTICE"])
     assert found.get_all("Provides-Extra") == ["local", "redis"]
     urls = dict(line.split(", ") for line in found.get_all("Project-URL", []))
     assert set(urls) == {"Homepage", "Documentation", "Source", "Issues", "Changelog"}
@@ -175,3 +179,23 @@ def files(folder: str = ".") -> set[str]:
         pytest.skip("this is no clone")
     listed = output("git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", folder)
     return {name for name in listed.splitlines() if (ROOT / name).exists()}
+
+
+@pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
+def test_has_a_bill_of_materials_that_names_it_by_its_hash(dist: Path, tmp_path: Path, kind: str) -> None:
+    (built,) = dist.glob(kind)
+    artefact = tmp_path / built.name
+    shutil.copy(built, artefact)
+    output(sys.executable, "-I", ROOT / "tools" / "sbom.py", "dist", artefact)
+    text = (tmp_path / f"{built.name}.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bom = json.loads(text)
+    named = bom["metadata"]["component"]
+    assert named["name"] == built.name
+    assert named["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(built.read_bytes()).hexdigest()}]
+    assert named["licenses"] == [{"expression": "Apache-2.0"}]
+    assert {row["name"]: row.get("version") for row in bom["components"]} == {
+        "samovar": named["version"],
+        "orjson": None,
+        "urllib3": None,
+    }

@@ -56,8 +56,12 @@ def _parts(archive: Path) -> dict[str, list[int]]:
         for entry in opened.infolist():
             way = entry.filename.split("/")
             match way:
+                case ["samovar", "lib", name, *_] if name.endswith(".dist-info"):
+                    part = "licences and metadata"
                 case ["samovar", "lib", name, *_]:
                     part = name.split(".")[0]
+                case ["samovar", "python", "licences", *_] | ["samovar", "python", _]:
+                    part = "licences and metadata"
                 case ["samovar", "python", *_, last]:
                     part = "python: " + (
                         "bytecode"
@@ -68,8 +72,6 @@ def _parts(archive: Path) -> dict[str, list[int]]:
                         if way[2] == "bin"
                         else "standard library"
                     )
-                case ["samovar", "licences", *_]:
-                    part = "licences"
                 case _:
                     part = "bootstrap, samovar-exec"
             row = found.setdefault(part, [0, 0, 0])

@@ -1,4 +1,4 @@
-"""Build the content of /opt: bootstrap, samovar, its two dependencies, bytecode, licences, optionally an interpreter.
+"""Build the content of /opt: bootstrap, samovar, its two dependencies, bytecode, optionally an interpreter.
 
 The same tools and sources always give the same bytes, from a checkout or from an installed package: nothing in the
 zip depends on the machine that builds it.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samovar.local.console import CommandError, say, working
-from samovar.local.layer import RUNNING, archive, tools, wheels
+from samovar.local.layer import RUNNING, archive, distinfo, tools, wheels
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent.parent
@@ -46,7 +46,7 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
     """
     packages = tools.fetch("layer-tools", order.cache)
     sys.path.insert(0, str(packages))
-    from samovar.local.layer import audit, interpreter, sbom
+    from samovar.local.layer import audit, interpreter, libraries, sbom
 
     version, arch = order.version, order.arch
     programs, prefix = Path(), None
@@ -56,22 +56,25 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
     with tempfile.TemporaryDirectory(dir=order.cache, prefix="layer-") as temporary:
         tree = Path(temporary).resolve()
         plain_files(tree)
-        licences = tree / "samovar" / "licences"
+        library, place = tree / "samovar" / "lib", tree / "samovar" / "python"
         folder = order.wheels or wheels.fetch(version, arch, audit.BASES[order.base], order.cache / "wheels")
-        names = wheels.unpack(folder, tree / "samovar" / "lib", licences)
+        brought = wheels.unpack(folder, library)
+        names = [wheel.name.split("-")[0] for wheel in brought]
         say(f"samovar and {', '.join(names)} for Python {version} on {arch}, with the C library of {order.base}")
         if "orjson" not in names:
             say(f"orjson has no wheel for Python {version}; samovar uses the interpreter's own JSON instead")
-        full, came = None, []
+        parts = sbom.packages(library, brought)
         if prefix:
-            place = tree / "samovar" / "python"
             came = interpreter.install(prefix, version, arch, place, programs / "patchelf")
             (place / "bin" / "python3").chmod(0o755)
-            (licences / "python").mkdir()
-            licence = prefix / "lib" / f"python{version}" / "LICENSE.txt"
-            shutil.copyfile(licence, licences / "python" / "LICENSE.txt")
             full = interpreter.full_version(prefix / "bin" / f"python{version}", version)
-            say(f"includes Python {full}" + (f" with {', '.join(came)}" if came else ""))
+            say(f"includes Python {full}" + (f" with {', '.join(sorted(came))}" if came else ""))
+            licence = (place / "lib" / f"python{version}" / "LICENSE.txt").read_text()
+            package = libraries.package_of(prefix / "bin" / f"python{version}", arch)
+            brings = libraries.collect(place, came, arch)
+            bundled = [sbom.cpython(full, licence, package.purl if package else None), *map(sbom.library, brings)]
+            (place / "sbom.cdx.json").write_text(sbom.document(bundled))
+            parts += bundled
         wrong = audit.binaries(tree, arch, order.base) + audit.unzipped(tree)
         if not wrong:
             compile_ahead(compiler(order, prefix, tree), tree, version)
@@ -79,9 +82,6 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
         # Every system has /usr, and names it.
         wrong += audit.no_builders_paths(tree, [path for path in ours if len(path.parts) > 2])
         if not wrong:
-            libraries = [tree / "samovar" / "python" / "lib" / name for name in came]
-            with working("writing the bill of materials"):
-                sbom.write(bom, packages, wheels.requirements(version), tools.FILES / "project.toml", full, libraries)
             archive.pack(tree, target)
             wrong = audit.zipped(target.stat().st_size)
     if wrong:
@@ -89,11 +89,20 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
         for line in wrong[:-1]:
             say(f"samovar layer: {line}")
         raise CommandError(wrong[-1])
+    what = {
+        "python": version,
+        "architecture": arch,
+        "base": order.base,
+        "interpreter": "included" if prefix else "none",
+    }
+    root = sbom.artefact(target.name, sbom.file_digest(target), parts, what)
+    bom.write_text(sbom.document(parts, root))
     archive.report(target)
+    say(f"licences: {sbom.together(parts)}")
 
 
 def plain_files(tree: Path) -> None:
-    """Copy our own files: bootstrap, the exec wrapper, the package without its local tools, the licence."""
+    """Copy our own files: bootstrap, the exec wrapper, the package without its local tools, its .dist-info."""
     for name in ("bootstrap", "samovar-exec"):
         shutil.copyfile(tools.FILES / name, tree / name)
         (tree / name).chmod(0o755)
@@ -104,9 +113,7 @@ def plain_files(tree: Path) -> None:
             target = tree / "samovar" / "lib" / "samovar" / way
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    licences = tree / "samovar" / "licences" / "samovar"
-    licences.mkdir(parents=True)
-    shutil.copyfile(tools.FILES / "LICENSE", licences / "LICENSE")
+    distinfo.write_own(tree / "samovar" / "lib")
 
 
 def compiler(order: Order, prefix: Path | None, tree: Path) -> list[str]:

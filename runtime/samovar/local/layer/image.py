@@ -15,7 +15,7 @@ def write(tree: Path, folder: Path) -> None:
     """Write the content of /opt to `tree`, with the wheels in `folder`."""
     tree.mkdir(parents=True, exist_ok=True)
     build.plain_files(tree)
-    wheels.unpack(folder, tree / "samovar" / "lib", tree / "samovar" / "licences")
+    wheels.unpack(folder, tree / "samovar" / "lib")
     build.compile_ahead([sys.executable], tree, RUNNING)
 
 

@@ -22,9 +22,10 @@ LEFT_OUT = {  # folders and files, anywhere in lib/python3.X
     *("test", "tests", "idle_test", "idlelib", "tkinter", "turtledemo", "turtle.py", "ensurepip"),
     *("site-packages", "dist-packages", "__pycache__", "EXTERNALLY-MANAGED"),
 }
-# Extension modules: the interpreter's own tests, tkinter, and what needs a terminal, a sound card or NIS.
+# Extension modules: the interpreter's own tests, tkinter, what needs a terminal, a sound card or NIS, and those of dbm
+# whose libraries ask for the source of the programs that use them (GPL-3, Sleepycat); dbm.dumb and sqlite3 are left.
 EXTENSIONS_LEFT_OUT = re.compile(
-    r"(_test.*|_ctypes_test|_xxtest.*|xx.*|_tkinter|readline|_curses(_panel)?|ossaudiodev|nis)"
+    r"(_test.*|_ctypes_test|_xxtest.*|xx.*|_tkinter|readline|_curses(_panel)?|ossaudiodev|nis|_g?dbm)"
 )
 
 
@@ -64,11 +65,18 @@ def wanted(relative: Path) -> bool:
     return not (relative.suffix == ".so" and EXTENSIONS_LEFT_OUT.fullmatch(relative.name.split(".")[0]))
 
 
-def install(prefix: Path, version: str, arch: str, target: Path, patchelf: Path) -> list[str]:
-    """Copy what a function needs of the interpreter at `prefix` to `target`; return the libraries that it needs."""
+def install(prefix: Path, version: str, arch: str, target: Path, patchelf: Path) -> dict[str, Path]:
+    """Copy what a function needs of the interpreter at `prefix` to `target`.
+
+    Returns the shared libraries that came with it, by name, and where each was found. Raises CommandError.
+    """
     python = prefix / "bin" / f"python{version}"
     if not python.is_file():
         raise CommandError(f"there is no bin/python{version} in {prefix}: give its version, or another prefix")
+    if not (prefix / "lib" / f"python{version}" / "LICENSE.txt").is_file():
+        raise CommandError(
+            f"there is no lib/python{version}/LICENSE.txt in {prefix}: a layer must carry Python's licence"
+        )
     copied = [target / "bin" / "python3"]
     copied[0].parent.mkdir(parents=True)
     shutil.copyfile(python, copied[0])
@@ -83,7 +91,7 @@ def install(prefix: Path, version: str, arch: str, target: Path, patchelf: Path)
     return bring_libraries(places, arch, copied, target / "lib", patchelf)
 
 
-def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Path, patchelf: Path) -> list[str]:
+def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Path, patchelf: Path) -> dict[str, Path]:
     """Copy to `target` the shared libraries that `files` need and no base has, and make each file search there.
 
     The path is written into the files (DT_RPATH, relative to the file), so that the function's LD_LIBRARY_PATH is
@@ -94,7 +102,7 @@ def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Pa
             Path(p)
             for p in (f"/usr/lib/{TRIPLETS[arch]}", f"/lib/{TRIPLETS[arch]}", "/usr/lib64", "/lib64", "/usr/lib")
         ]
-    came: set[str] = set()
+    came: dict[str, Path] = {}
     queue = list(files)
     for file in queue:  # grows during the loop: libraries need libraries
         found = elf.read(file)
@@ -106,9 +114,9 @@ def bring_libraries(places: list[Path], arch: str, files: list[Path], target: Pa
             if source is None:
                 raise CommandError(f"{file.name} needs {name}, which is in none of {', '.join(map(str, places))}")
             shutil.copyfile(source, target / name)
-            came.add(name)
+            came[name] = source
             queue.append(target / name)
         if lacking:
             up = "../" * len(file.parent.relative_to(target.parent).parts)
             subprocess.run([patchelf, "--force-rpath", "--set-rpath", f"$ORIGIN/{up}lib", file], check=True)
-    return sorted(came)
+    return came

@@ -8,8 +8,10 @@ import zipfile
 from pathlib import Path
 
 from samovar.local.console import CommandError, working
-from samovar.local.layer import RUNNING, tools
+from samovar.local.layer import RUNNING, distinfo, tools
 
+# urllib3 imports it in a browser only, and it is 4 % of the layer.
+_LEFT_OUT = "urllib3/contrib/emscripten/"
 _MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}  # Lambda's name -> the name in wheels
 
 
@@ -56,17 +58,14 @@ def fetch(version: str, arch: str, glibc: tuple[int, int], cache: Path) -> Path:
     return folder
 
 
-def unpack(folder: Path, library: Path, licences: Path) -> list[str]:
-    """Unpack the wheels in `folder` to `library`, their licences to `licences`; return the packages' names."""
-    names = []
-    for wheel in sorted(folder.glob("*.whl")):
-        names.append(wheel.name.split("-")[0])
+def unpack(folder: Path, library: Path) -> list[Path]:
+    """Unpack the wheels in `folder` to `library`, of each .dist-info what distinfo keeps; return the wheels."""
+    unpacked = sorted(folder.glob("*.whl"))
+    for wheel in unpacked:
         with zipfile.ZipFile(wheel) as archive:
             for entry in archive.namelist():
-                if ".dist-info/" not in entry:
+                if distinfo.kept(entry) if ".dist-info/" in entry else not entry.startswith(_LEFT_OUT):
                     archive.extract(entry, library)
-                elif "/licenses/" in entry:
-                    target = licences / names[-1] / Path(entry).name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(archive.read(entry))
-    return names
+                if entry.endswith(".dist-info/METADATA"):
+                    (library / entry).write_bytes(distinfo.without_description(archive.read(entry)))
+    return unpacked
