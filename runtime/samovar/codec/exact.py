@@ -61,11 +61,12 @@ def _scalar(value: "Any") -> "str | None":
         return int.__repr__(value)
     if isinstance(value, float):
         return _float(value)
+    # A module of the function's may have one of these names, and other things in it.
     decimal: Any = sys.modules.get("decimal")
-    if decimal is not None and isinstance(value, decimal.Decimal):
+    if decimal is not None and isinstance(value, getattr(decimal, "Decimal", ())):
         return "NaN" if value.is_nan() else str(value)
     raw: Any = sys.modules.get("simplejson.raw_json")
-    if raw is not None and isinstance(value, raw.RawJSON):
+    if raw is not None and isinstance(value, getattr(raw, "RawJSON", ())):
         return str(value.encoded_json)
     return None
 
@@ -108,20 +109,20 @@ def _key(key: "Any") -> str:
 def _substitute(value: "Any") -> "Any":
     """Return the value to write for one of a type that the official client refuses."""
     enum: Any = sys.modules.get("enum")
-    if enum is not None and isinstance(value, enum.Enum):
+    if enum is not None and isinstance(value, getattr(enum, "Enum", ())):
         return value.value
     datetime: Any = sys.modules.get("datetime")
-    if datetime is not None and isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+    if datetime is not None and isinstance(value, (getattr(datetime, "date", ()), getattr(datetime, "time", ()))):
         return value.isoformat()
     uuid: Any = sys.modules.get("uuid")
-    if uuid is not None and isinstance(value, uuid.UUID):
+    if uuid is not None and isinstance(value, getattr(uuid, "UUID", ())):
         return str(value)
     fields = getattr(type(value), "__dataclass_fields__", None)
     if fields is not None:
         return {name: getattr(value, name) for name, field in fields.items() if field._field_type.name == "_FIELD"}
     orjson: Any = sys.modules.get("orjson")
-    if orjson is not None and isinstance(value, orjson.Fragment):
-        import json
+    if orjson is not None and isinstance(value, getattr(orjson, "Fragment", ())):  # since 3.9
+        from samovar.codec import loads
 
-        return json.loads(orjson.dumps(value))
+        return loads(orjson.dumps(value))
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
