@@ -28,6 +28,7 @@ MODULES = (
     "samovar.handler",
     "samovar.handler.function",
     "samovar.loop",
+    "samovar.alias",
     "samovar.streams",
     "samovar.syspath",
     "samovar.__main__",

@@ -4,7 +4,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 
 def main(package_root: str = "") -> "NoReturn":
@@ -22,14 +22,24 @@ def main(package_root: str = "") -> "NoReturn":
 
         print(f"samovar {__version__}")
         sys.exit(0)
-    from samovar import loop, streams, syspath
+    from samovar import alias, loop, streams, syspath
 
+    alias.install()  # first, because sitecustomize and .pth files import agents
     syspath.set_up_sys_path(package_root)
     # sys.__stdout__ keeps it alive: a function may wrap sys.stdout.buffer and assign the result to sys.stdout, and
     # without another reference the old stream would close the file below both.
     sys.stdout = sys.__stdout__ = streams.unbuffered(sys.stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = streams.unbuffered(sys.stderr)  # type: ignore[misc]
     loop.run(name)
+
+
+def __getattr__(name: str) -> "Any":
+    """Return what agents look for in `__main__`: AWS's module bootstrap, or, in every module, LambdaRuntimeClient."""
+    if name in ("bootstrap", "awslambdaricmain", "LambdaRuntimeClient"):
+        from samovar import attach
+
+        return getattr(attach, name, attach)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 if __name__ == "__main__":

@@ -79,12 +79,15 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
     except BaseException as exc:
         if not is_failure(exc):
             raise
-        if isinstance(exc, MemoryError):
-            failure.give_up_reserve()
-        failure.report(client, None, exc)
-        sys.exit(1)
-    _stop_alarm()
-    return handle
+        failed = exc
+    else:
+        _stop_alarm()
+        return _attached(client, handle)
+    # No exception is being handled here: Sentry asks, and reports it in another form than under AWS's client.
+    if isinstance(failed, MemoryError):
+        failure.give_up_reserve()
+    failure.report(client, None, failed)
+    sys.exit(1)
 
 
 def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
@@ -112,13 +115,37 @@ def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
                 work()
             if "signal" in modules:
                 _stop_alarm()
+            handle = _attached(client, handle)
         environment.end()
         codec.upgrade()
 
 
-def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes | Response") -> None:
+def _attached(client: RuntimeClient, handle: "Handle") -> "Handle":
+    """Return the handler, or, where an agent has attached, one that posts by itself as AWS's client does."""
+    if environment.attach is None:
+        return handle
+
+    def post(invocation: "Invocation", outcome: "bytes | Response | BaseException | None") -> None:
+        try:
+            if isinstance(outcome, BaseException):
+                _fail(client, invocation, outcome)
+            else:
+                _stop_alarm()
+                _respond(client, invocation, outcome)
+        except ApiError as exc:
+            _die(str(exc))
+
+    return environment.attach(handle, client, post)
+
+
+def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes | Response | None") -> None:
     """Post a response. One that is too large is reported as that, where the Runtime API still takes a report."""
-    body, content_type = (response, None) if isinstance(response, bytes) else (response.body, response.content_type)
+    if isinstance(response, bytes):
+        body, content_type = response, None
+    elif response is None:  # the handler has posted it
+        return
+    else:
+        body, content_type = response.body, response.content_type
     try:
         client.respond(invocation, body, content_type)
     except NotTaken as exc:
