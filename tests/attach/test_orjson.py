@@ -28,8 +28,8 @@ SOURCE = """
         if kind == "wide":  # from 3.12 on this needs more than orjson's buffer has
             return [["x" * 150] * event[1], *[None] * 400]
         if kind == "closing":  # so many brackets close in a row that they need more, if that is near the buffer's end
-            before = [chain(60, lambda value: {"key": value})] * 9
-            return [event[2] * "x", before, chain(event[1], lambda value: [value])]
+            before = chain(40, lambda value: {"abcdefgh": value})
+            return [{event[1] * "q": before}, chain(230, lambda value: [value])]
         if kind == "circle":
             inner = []
             inner.append((inner,))
@@ -43,7 +43,7 @@ DEEP = b"[" * 150_000 + b"]" * 150_000
 EVENTS = (
     LARGE,
     *(["wide", strings] for strings in range(405, 425)),
-    *(["closing", levels, more] for levels in (70, 130, 210) for more in range(0, 90, 3)),
+    *(["closing", more] for more in range(30, 70, 2)),
     *(["circle", outside] for outside in range(4)),
     ["a", 2**64 + 1, 0.1, None, "é"],
     DEEP,
