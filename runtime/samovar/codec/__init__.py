@@ -25,14 +25,12 @@ _HUGE = 1 << 21  # from this size read a document in pieces: that takes less mem
 _PROSE = 1 << 16  # above this size, check whether the document is mostly text
 _WHITESPACE = " \t\n\r"
 _NEEDED_BY_ORJSON = ("dataclasses", "datetime", "enum", "inspect", "json", "uuid")
-_DEEPEST = (
-    30  # levels of containers that orjson may write: it has room for about 35 closing brackets, and does not check
-)
+# Levels of containers that orjson may write: it has room for about 35 closing brackets in a row, and does not check.
+_DEEPEST = 30
 # Digits become "d", other bytes stay: a run of 19 or more may be an integer that orjson rounds to a float.
 _DIGITS = bytes(0x64 if 0x30 <= i <= 0x39 else (0x65 if i == 0x64 else i) for i in range(256))
 _RUN = b"d" * 19
 _ATOMS = frozenset((str, int, float, bool, type(None)))
-_CONTAINERS = frozenset((dict, list, tuple))
 
 
 class _Scan:
@@ -81,7 +79,7 @@ def loads(data: "Document") -> "Any":
     A bytearray may be emptied and a mapping closed, so that a large document is not in memory twice.
 
     The engine for a document: the scanner until orjson has taken over, and afterwards for mostly text and for a long
-    number; orjson for all else, in pieces from _HUGE on. What an engine refuses goes to the next, `json` last.
+    number; orjson for all else, in pieces from _HUGE on. What an engine refuses goes to the next.
     """
     global _seen
     size = len(data)
@@ -109,9 +107,23 @@ def loads(data: "Document") -> "Any":
             return value
     except (StopIteration, ValueError, SystemError):  # SystemError: before 3.12, while json.decoder is not imported
         pass
-    import json
+    return _looked_at_again(text)
 
-    return json.loads(text.removeprefix("\ufeff"))
+
+def _looked_at_again(text: str) -> "Any":
+    """Return the value of a document with white space or a byte order mark in front. Raises ValueError for others."""
+    text = text.removeprefix("\ufeff")
+    try:
+        value, end = _scan(text, len(text) - len(text.lstrip(_WHITESPACE)))
+        if not text[end:].strip(_WHITESPACE):
+            return value
+    except (StopIteration, ValueError, SystemError):
+        pass
+    try:
+        from json import loads as json_loads  # for its message
+    except Exception:  # the function has a module of its own by the name of json or of one that json needs
+        raise ValueError("it is not JSON") from None
+    return json_loads(text)
 
 
 def _load_large(data: "Document", size: int) -> "Any":
@@ -203,14 +215,11 @@ def dumps(value: "Any") -> bytes:
     TypeError or ValueError for any other.
     """
     global _encode, _seen
-    if _orjson_dumps is not None and _shallow(value):
+    if _orjson_dumps is not None and _safe(value, _DEEPEST):
         try:
-            encoded = _orjson_dumps(value, None, _option)
+            return _orjson_dumps(value, None, _option)
         except TypeError:
             pass
-        else:
-            if b"null" not in encoded or _finite(value):
-                return encoded
     try:
         if len(_tuples()) + len(_dicts()) != _own_kinds and not _plain(value):
             raise NotPlain
@@ -234,6 +243,14 @@ def dumps_ascii(value: "Any") -> bytes:
     return "".join(_new_encoder(encode_basestring_ascii)(value, 0)).encode("ascii")
 
 
+def dumps_spaced(value: "Any", default: "Callable[[Any], Any]") -> str:
+    """Return the value as `json.dumps(value, ensure_ascii=False, allow_nan=False, default=default)` does, without json:
+    the function may have a module of that name.
+    """
+    encode = make_encoder({}, default, encode_basestring, None, ": ", ", ", False, False, False)
+    return "".join(encode(value, 0))
+
+
 def _plain(value: object) -> bool:
     """Return whether the C encoder writes value exactly: it would write a namedtuple as a list."""
     kind = type(value)
@@ -251,37 +268,23 @@ def _plain(value: object) -> bool:
     return True
 
 
-def _shallow(value: object) -> bool:
-    """Return whether value has only plain containers, and at most about _DEEPEST of them in each other.
-
-    The collector finds what is in all containers of a level in one step, in half the time of a walk. It need not track
-    what holds no container.
+def _safe(value: object, levels: int) -> bool:
+    """Return whether orjson writes value exactly and within its buffer: finite floats, which it would write as `null`,
+    and no more than so many levels of plain containers.
     """
-    level: tuple[object, ...] = (value,)
-    for _ in range(_DEEPEST):
-        level = tuple(filter(gc.is_tracked, gc.get_referents(*level)))
-        if not level:
-            return True
-        if not _CONTAINERS.issuperset(map(type, level)):
-            return False
-    return False
-
-
-def _finite(value: object) -> bool:
-    """Return whether every float in value is finite: orjson writes NaN and infinities as `null`."""
     kind = type(value)
     if kind is dict:
         values = value.values()  # type: ignore[attr-defined]
     elif kind is list or kind is tuple:
         values = value
     else:
-        return value is None or kind is str
+        return kind in _ATOMS and (kind is not float or value - value == 0.0)  # type: ignore[operator]
     for item in values:
         kind = type(item)
         if kind is float:
             if item - item:  # 0.0 where finite, else NaN, which is true
                 return False
-        elif kind not in _ATOMS and not _finite(item):
+        elif kind not in _ATOMS and not (levels and _safe(item, levels - 1)):
             return False
     return True
 
