@@ -1,15 +1,15 @@
-# Container images with Samovar in /opt, laid out as in the layer.
+# A container image with Samovar in /opt, laid out as in the layer, on a public slim Python image.
 #
-#   docker build -t samovar .                                             on a public slim Python image
-#   make layer BUNDLE=1 && docker build -t samovar:os --target os .       on AWS's OS-only image, with the layer's interpreter
+#   docker build -t samovar .           with or without BuildKit; Dockerfile.os is on AWS's OS-only image
 #
 # A function's own Dockerfile:
 #   FROM samovar
 #   COPY . .
 #   CMD ["app.handler"]
-# (with packages, before CMD: RUN python3 -m pip install --target . -r requirements.txt). Run it: docker run -p 9000:8080 IMAGE
+# Before CMD, with packages: RUN python3 -m pip install --target . -r requirements.txt
+# and, so that no cold start compiles: RUN python3 -m compileall -q --invalidation-mode unchecked-hash .
+# Run it: docker run -p 9000:8080 IMAGE
 ARG BASE_IMAGE=public.ecr.aws/docker/library/python:3.13-slim
-ARG OS_IMAGE=public.ecr.aws/lambda/provided:al2023
 
 FROM ${BASE_IMAGE} AS build
 # The interpreter's full path, unless it is the base's python3.
@@ -26,34 +26,24 @@ RUN python=${PYTHON:-python3} \
  && chmod 755 /aws-lambda-rie \
  && rm -r /rie
 COPY . .
-RUN ${PYTHON:-python3} layer/build.py --tree /layer --wheels /wheels && chmod -R a+rX /layer
+RUN PYTHONPATH=runtime ${PYTHON:-python3} -m samovar.local.layer.image /layer /wheels && chmod -R a+rX /layer
+# The mode is set here: a checkout made under umask 077 has files that only their owner can read.
+RUN install -m 755 layer/image-entry /samovar-entry
 
 FROM ${BASE_IMAGE} AS python
 ARG PYTHON=
 COPY --from=build /layer/ /opt/
-COPY --from=build /aws-lambda-rie /usr/local/bin/aws-lambda-rie
-COPY layer/image-entry /usr/local/bin/samovar-entry
-# Lambda's own user, which has no name in the image. It owns /var/task, so that `RUN pip install --target .` works.
-RUN mkdir -p /var/task && chown 993:990 /var/task
+COPY --from=build /aws-lambda-rie /samovar-entry /usr/local/bin/
 ENV LAMBDA_TASK_ROOT=/var/task LAMBDA_RUNTIME_DIR=/var/runtime TZ=:/etc/localtime LANG=C.UTF-8 SAMOVAR_PYTHON=${PYTHON}
+# No USER: Lambda chooses one, samovar-entry drops root elsewhere, and `sam local invoke` builds on the image as root.
 WORKDIR /var/task
 EXPOSE 8080
-USER 993:990
 ENTRYPOINT ["/usr/local/bin/samovar-entry"]
-
-FROM ${BASE_IMAGE} AS unpack
-ARG PYTHON=
-COPY layer/unpack.py build/layer.zip* /
-RUN ${PYTHON:-python3} /unpack.py /layer.zip /layer
-
-FROM ${OS_IMAGE} AS os
-COPY --from=unpack /layer/ /opt/
-COPY --from=build /aws-lambda-rie /usr/local/bin/aws-lambda-rie
-COPY layer/image-entry /usr/local/bin/samovar-entry
-ENV LAMBDA_TASK_ROOT=/var/task LAMBDA_RUNTIME_DIR=/var/runtime TZ=:/etc/localtime LANG=C.UTF-8
-WORKDIR /var/task
-EXPOSE 8080
-USER 993:990
-ENTRYPOINT ["/usr/local/bin/samovar-entry"]
-
-FROM python
+# The commit, as `make image` gives it.
+ARG REVISION=
+LABEL org.opencontainers.image.title="Samovar" \
+      org.opencontainers.image.description="A custom AWS Lambda runtime for Python" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.source="https://github.com/samovar-runtime/samovar" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}"

@@ -1,6 +1,7 @@
 """`bootstrap` wherever it may lie, and what it says when something is missing."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -9,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from layer import cold
+from samovar.local.layer import cold
+from samovar.local.testing.scripted_api import Answer, ScriptedRuntimeApi, invocation
 
 ROOT = Path(__file__).parents[1]
 
 
-def start(bootstrap: Path, **variables: str) -> tuple[int, str]:
+def start(program: Path, *arguments: str, **variables: str) -> tuple[int, str]:
     """Exit code and standard error, with nothing in the environment but a PATH with this Python and the variables."""
     env = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin:/bin", **variables}
-    done = subprocess.run([bootstrap], env=env, cwd=bootstrap.parent, capture_output=True, text=True)
+    done = subprocess.run([program, *arguments], env=env, cwd=program.parent, capture_output=True, text=True)
     return done.returncode, done.stderr
 
 
@@ -57,6 +59,37 @@ def test_the_cold_path_in_one_file_is_used_where_it_fits(tmp_path: Path, made_by
     assert said.startswith("samovar: GET /2018-06-01/runtime/invocation/next: cannot connect to [::1]:1")
 
 
+@pytest.mark.parametrize("form", ["Text", "JSON"])
+@pytest.mark.parametrize("made_by", ["this Python", "another", "another release of this one"])
+def test_a_layer_for_another_python_says_so_in_one_warning(tmp_path: Path, made_by: str, form: str) -> None:
+    package = tmp_path / "samovar" / "lib" / "samovar"
+    shutil.copytree(ROOT / "runtime" / "samovar", package)
+    shutil.copy(ROOT / "bootstrap", tmp_path)
+    (tmp_path / "app.py").write_text("def handler(event, context): ...\n")
+    one_file, runs, built = cold.build(package.parent), "{}.{}".format(*sys.version_info), "Python 3.99"
+    if made_by == "another":
+        one_file.rename(package / "cold.cpython-399.bin")
+    elif made_by == "another release of this one":
+        built = f"another release of Python {runs}"
+        one_file.write_bytes(b"\0\0\r\n" + one_file.read_bytes()[4:])
+    with ScriptedRuntimeApi(invocation(b"1"), invocation(b"2"), Answer(status=500)) as api:
+        env = {"PATH": os.defpath, "SAMOVAR_PYTHON": sys.executable, "AWS_LAMBDA_LOG_FORMAT": form}
+        env |= {"_HANDLER": "app.handler", "LAMBDA_TASK_ROOT": str(tmp_path), "AWS_LAMBDA_RUNTIME_API": api.address}
+        done = subprocess.run([tmp_path / "bootstrap"], env=env, capture_output=True, text=True)
+        assert [request.body for request in api.posted()] == [b"null", b"null"]
+    if made_by == "this Python":
+        assert done.stdout == ""
+        return
+    (line,) = done.stdout.splitlines()
+    assert f"Samovar's layer is for {built}, and this is Python {runs}: " in line
+    assert f"`samovar layer --python {runs}` builds" in line
+    if form == "JSON":
+        record = json.loads(line)
+        assert (record["level"], record["logger"]) == ("WARNING", "samovar")
+    else:
+        assert line.startswith("[WARNING]\t")
+
+
 @pytest.mark.parametrize("variables", [{}, {"PYTHONSAFEPATH": "1"}], ids=["", "safe-path"])
 def test_the_package_is_importable_by_its_own_name_only(tmp_path: Path, variables: dict[str, str]) -> None:
     (tmp_path / "app.py").write_text(
@@ -89,3 +122,63 @@ def test_what_is_missing_is_said_in_one_line(variables: dict[str, str], says: st
     assert len(said.splitlines()) == 1
     assert said.startswith("samovar: ")
     assert says in said
+
+
+@pytest.fixture
+def wrapper(tmp_path: Path) -> Path:
+    """Return a wrapper of the kind that AWS documents: it gives the interpreter another option."""
+    path = tmp_path / "wrapper"
+    path.write_text('#!/bin/sh\necho wrapped >&2\npython=$1\nshift\nexec "$python" -X importtime "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def opt(tmp_path: Path) -> Path:
+    """Return a folder with both programs of the layer, and the package of this checkout."""
+    folder = tmp_path / "opt"
+    folder.mkdir()
+    shutil.copy(ROOT / "bootstrap", folder)
+    shutil.copy(ROOT / "runtime" / "samovar" / "local" / "layer" / "files" / "samovar-exec", folder)
+    (folder / "runtime").symlink_to(ROOT / "runtime")
+    return folder
+
+
+def test_an_exec_wrapper_gets_the_interpreters_command_line(wrapper: Path) -> None:
+    code, said = start(ROOT / "bootstrap", AWS_LAMBDA_EXEC_WRAPPER=str(wrapper))
+    assert code == 1
+    assert said.splitlines()[0] == "wrapped"
+    assert "import time: " in said
+    assert said.splitlines()[-1].startswith("samovar: _HANDLER is not set")
+
+
+def test_an_exec_wrapper_runs_once_if_it_starts_bootstrap_again(wrapper: Path) -> None:
+    wrapper.write_text(f"#!/bin/sh\necho wrapped >&2\nexec {ROOT / 'bootstrap'}\n")
+    _, said = start(ROOT / "bootstrap", AWS_LAMBDA_EXEC_WRAPPER=str(wrapper))
+    assert said.count("wrapped") == 1
+    assert "samovar: _HANDLER is not set" in said
+
+
+def test_an_exec_wrapper_that_starts_samovar_exec_runs_once(wrapper: Path, opt: Path) -> None:
+    """As on a managed function: Lambda starts the wrapper, and that starts Samovar's."""
+    wrapper.write_text(f'#!/bin/sh\necho wrapped >&2\nexec {opt / "samovar-exec"} "$@"\n')
+    _, said = start(wrapper, sys.executable, "/var/runtime/bootstrap.py", AWS_LAMBDA_EXEC_WRAPPER=str(wrapper))
+    assert said.count("wrapped") == 1
+    assert "samovar: _HANDLER is not set" in said
+
+
+def test_samovar_exec_as_the_wrapper_of_bootstrap_ends_in_samovar(opt: Path) -> None:
+    _, said = start(opt / "bootstrap", AWS_LAMBDA_EXEC_WRAPPER=str(opt / "samovar-exec"))
+    assert said.startswith("samovar: _HANDLER is not set")
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "says"), [(None, 127, "does not exist"), (0o644, 126, "is not executable: run chmod +x on it")]
+)
+def test_an_exec_wrapper_that_cannot_run_is_named(wrapper: Path, mode: int | None, code: int, says: str) -> None:
+    if mode is None:
+        wrapper.unlink()
+    else:
+        wrapper.chmod(mode)
+    ended = start(ROOT / "bootstrap", AWS_LAMBDA_EXEC_WRAPPER=str(wrapper))
+    assert ended == (code, f"samovar: AWS_LAMBDA_EXEC_WRAPPER={wrapper} {says}\n")

@@ -118,3 +118,18 @@ def test_settings_are_those_of_the_beginning_of_init(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_LAMBDA_LOG_LEVEL", "error")
     monkeypatch.setenv("_LAMBDA_TELEMETRY_LOG_FD", "99")
     assert (logs.is_json(), logs.level_name(), logs.sink()) == (True, "DEBUG", sink)
+
+
+@pytest.mark.parametrize(("variables", "line_end"), [({}, "\r"), ({"_SAMOVAR_TERMINAL": "1"}, "\n")])
+def test_the_lines_of_a_failure_end_as_the_reader_needs_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], variables: dict[str, str], line_end: str
+) -> None:
+    """CloudWatch takes a carriage return for a line end within one event, a terminal does not."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    logs.failure({"errorType": "ValueError", "errorMessage": "wrong", "requestId": "id", "stackTrace": []})
+    sys.stdout.flush()
+    assert (
+        capfd.readouterr().out.encode()
+        == f"[ERROR] ValueError: wrong{line_end}Traceback (most recent call last):\n".encode()
+    )

@@ -4,11 +4,11 @@ imported when first used.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from samovar.caching import TTLCache
     from samovar.caching.decorator import cached as cached
+    from samovar.caching.typed import Cached as Cached
     from samovar.companion import Companion as Companion
+    from samovar.companion import CompanionError as CompanionError
     from samovar.hooks import defer as defer
     from samovar.hooks import on_shutdown as on_shutdown
     from samovar.hooks import remaining as remaining
@@ -19,25 +19,32 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "Cached": "samovar.caching.typed",
     "cached": "samovar.caching.decorator",
-    "Companion": "samovar.companion",
+    "Companion": "samovar.companion.supervisor",
+    "CompanionError": "samovar.companion.error",
     "defer": "samovar.hooks",
     "on_shutdown": "samovar.hooks",
     "remaining": "samovar.hooks",
     "warm": "samovar.hooks",
 }
-__all__ = ["Companion", "cache", "cached", "defer", "on_shutdown", "remaining", "warm"]
+__all__ = ["Cached", "Companion", "CompanionError", "cache", "cached", "defer", "on_shutdown", "remaining", "warm"]
 
 
-def __getattr__(name: str) -> "Any":
-    import sys
+if not TYPE_CHECKING:  # a type checker would take any name for one of the module
 
-    if name == "cache":
-        __import__("samovar.caching")
-        return globals().setdefault(name, sys.modules["samovar.caching"].TTLCache(name="samovar.cache"))
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module 'samovar' has no attribute {name!r}")
-    __import__(module)
-    value = globals()[name] = getattr(sys.modules[module], name)
-    return value
+    def __getattr__(name: str) -> object:
+        import sys
+
+        if name == "cache":
+            __import__("samovar.caching")
+            return globals().setdefault(name, sys.modules["samovar.caching"].TTLCache(name="samovar.cache"))
+        module = _MODULES.get(name)
+        if module is None:
+            raise AttributeError(f"module 'samovar' has no attribute {name!r}")
+        __import__(module)
+        value = globals()[name] = getattr(sys.modules[module], name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

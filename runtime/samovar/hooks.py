@@ -17,8 +17,9 @@ from samovar.errors import is_failure
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar, overload
+    from typing import Any, ParamSpec, TypeVar, overload
 
+    P = ParamSpec("P")
     F = TypeVar("F", bound=Callable[[], Any])
 
 _deferred: "deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]" = deque()
@@ -40,7 +41,7 @@ def remaining() -> float:
     return invocation.context.get_remaining_time_in_millis() / 1000
 
 
-def defer(f: "Callable[..., Any]", /, *args: "Any", **kwargs: "Any") -> None:
+def defer(f: "Callable[P, Any]", /, *args: "P.args", **kwargs: "P.kwargs") -> None:
     """Run a call after the response is posted and before the next event. Calls run in the order of deferring.
 
     Calls deferred during INIT run after the first response. An exception is logged with the id of the request that got

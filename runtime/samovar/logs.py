@@ -28,6 +28,8 @@ _INDENT = "\u00a0"  # CloudWatch trims ordinary leading space
 class StandardSink:
     """A sink that writes to sys.stdout, whatever that is at the moment."""
 
+    line_end = "\r"  # within a record: a line feed would end the event in CloudWatch
+
     def log(self, msg: str, frame_type: "bytes | None" = None) -> None:
         stream = sys.stdout
         try:
@@ -40,7 +42,7 @@ class StandardSink:
             stream.buffer.flush()
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
-        _write(self, "\r".join(message_lines) + "\n", b"")
+        _write(self, self.line_end.join(message_lines) + "\n", b"")
 
 
 class FramedSink:
@@ -102,6 +104,8 @@ def sink() -> "StandardSink | FramedSink":
         fd = posix.environ.pop(b"_LAMBDA_TELEMETRY_LOG_FD", None)
         if fd is None:
             _sink = StandardSink()
+            if b"_SAMOVAR_TERMINAL" in posix.environ:  # set by the image's own emulator
+                _sink.line_end = "\n"
         else:
             posix.unsetenv(b"_LAMBDA_TELEMETRY_LOG_FD")
             _sink = FramedSink(int(fd))

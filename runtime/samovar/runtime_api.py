@@ -9,7 +9,7 @@ from sys import version_info
 
 from samovar import __version__
 from samovar.invocation import Invocation
-from samovar.wire import Connection, WireError
+from samovar.wire import Connection, Gone, WireError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class NotTaken(ApiError):
     """
 
 
+class Ended(ApiError):
+    """The Runtime API is gone while the environment waits for an event: whatever ran the environment has ended."""
+
+
 class RuntimeClient:
     """A client of the Runtime API over one connection. address: host:port, from AWS_LAMBDA_RUNTIME_API."""
 
@@ -72,9 +76,14 @@ class RuntimeClient:
         self._transport = _transport(address)
 
     def next(self) -> Invocation:
-        """Wait for the next event and return its invocation. The event may be overwritten by the next call."""
+        """Wait for the next event and return its invocation. The event may be overwritten by the next call.
+
+        Raises Ended where the Runtime API has gone.
+        """
         try:
             status, headers, body = self._transport.request("GET", _NEXT, _AGENT, None)
+        except Gone as exc:
+            raise Ended(f"GET {_NEXT}", 0, str(exc)) from None
         except WireError as exc:
             raise ApiError(f"GET {_NEXT}", 0, str(exc)) from None
         if status != 200:

@@ -7,9 +7,9 @@ Not imported otherwise: `make bench` has a row for its cost. Knows nothing of La
 import logging
 
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 
-from samovar.wire import WireError, merge, parse_address
+from samovar.wire import Gone, WireError, merge, parse_address
 
 
 class Urllib3Transport:
@@ -18,7 +18,8 @@ class Urllib3Transport:
     def __init__(self, address: str) -> None:
         host, port = parse_address(address)
         self._pool = urllib3.HTTPConnectionPool(host, port, maxsize=1, block=True, timeout=None, retries=False)
-        self._answered = False
+        self._answered = False  # since the last failure
+        self._reached = False
         self._busy = False
         for name in ("urllib3.connectionpool", "urllib3.util.retry"):  # at DEBUG they log every request
             logging.getLogger(name).addFilter(lambda record: not self._busy)
@@ -45,14 +46,17 @@ class Urllib3Transport:
             # "Connection aborted.": no answer has begun, so a GET of /next has taken no event.
             aborted = exc.args[0] == "Connection aborted." and isinstance(exc.args[-1], ConnectionError)
             again = body is None and self._answered and aborted
-            self._answered = False
-            if not again:
-                unknown = "" if body is None else "; it is not known whether it was taken"
-                raise WireError(f"{exc}{unknown}") from None
-            return self._request(method, path, headers, body)
+            self._answered, self._reached = False, True
+            if again:
+                return self._request(method, path, headers, body)
+            if body is not None:
+                raise WireError(f"{exc}; it is not known whether it was taken") from None
+            failed = Gone if aborted else WireError
+            raise failed(str(exc)) from None
         except HTTPError as exc:
-            raise WireError(str(exc)) from None
-        self._answered = True
+            failed = Gone if self._reached and isinstance(exc, NewConnectionError) else WireError
+            raise failed(str(exc)) from None
+        self._answered = self._reached = True
         decoded = merge(
             (name.lower(), value.encode("latin-1").decode("utf-8", "surrogateescape"))
             for name, value in response.headers.iteritems()

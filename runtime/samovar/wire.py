@@ -46,6 +46,10 @@ class WireError(Exception):
     """The server did not speak HTTP/1.1 as it must, or has gone away."""
 
 
+class Gone(WireError):
+    """The server was there and is no more: before its answer began, the connection ended, and there is no other."""
+
+
 def parse_address(address: str) -> "tuple[str, int]":
     """Return host and port of "host", "host:port" or "[v6]:port"; the default port is 80. Raises ValueError."""
     host, colon, port = address.rpartition(":")
@@ -235,6 +239,7 @@ class Connection:
         self._authority = address
         self._sock: socket | None = None
         self._answered = False  # on this socket
+        self._reached = False  # on any socket
         self._buffer = bytearray(_FIRST)
 
     def request(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer":
@@ -298,7 +303,9 @@ class Connection:
         self.close()
         if was_kept and not taken:
             return self._exchange(head, body)
-        raise WireError(f"{failure}; it is not known whether it was taken" if taken else failure)
+        if taken:
+            raise WireError(f"{failure}; it is not known whether it was taken")
+        raise Gone(failure)
 
     def _early(self, sock: socket) -> int:
         """Read the answer of a server that did not wait for the end of the request; return how many bytes came."""
@@ -325,8 +332,10 @@ class Connection:
             sock.connect((self._host, self._port))
         except OSError as exc:
             sock.close()
-            raise WireError(f"cannot connect to {self._authority}: {exc}") from None
+            failed = Gone if self._reached else WireError
+            raise failed(f"cannot connect to {self._authority}: {exc}") from None
         self._sock = sock
+        self._reached = True
         self._answered = False
         return sock
 

@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 
 from samovar import hooks
-from samovar.companion import Companion, supervisor
+from samovar.companion import Companion, CompanionError, supervisor
 from samovar.companion.process import Process, ProcessFailed
 from samovar.environment import environment
-from samovar.errors import Fault
 from samovar.handler import program as exec_handler
 from tests.companion.conftest import PRELUDE, Clock, Start, alive, context, in_flight
 
@@ -33,9 +32,11 @@ while True:
 """
 
 
-def failure(call: Callable[[], object]) -> Fault:
-    with pytest.raises(Fault) as caught:
+def failure(call: Callable[[], object]) -> CompanionError:
+    with pytest.raises(CompanionError) as caught:
         call()
+    assert caught.value.error_type == f"Companion.{caught.value.kind}"
+    assert str(caught.value) == caught.value.message
     return caught.value
 
 
@@ -437,6 +438,70 @@ def test_a_deadline_may_be_as_far_as_it_likes(start: Start, deadline: int) -> No
     assert companion.call(1, context(_epoch_deadline_time_in_ms=deadline)) == 1
 
 
+@pytest.mark.parametrize(
+    ("seconds", "timeout", "told"),
+    [
+        (60, 5, "within 5 s, and was killed"),
+        (60, 0.25, "within 0.25 s, and was killed"),
+        (5, 60, "before this invocation's deadline, and was killed"),
+        (5, float("inf"), "before this invocation's deadline, and was killed"),
+        (None, 5, "within 5 s, and was killed"),
+        (None, None, "within 60 s (timeout= sets another limit), and was killed"),
+    ],
+)
+def test_a_call_ends_at_the_earlier_of_timeout_and_deadline(
+    start: Start,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float | None,
+    timeout: float | None,
+    told: str,
+) -> None:
+    first = min(seconds or 60, timeout or 60)
+    written: list[bytes] = []
+
+    def log(chunk: bytes) -> None:
+        written.append(chunk)
+        clock.offset = clock.offset + first - 0.2 if len(written) == 1 else clock.offset + 0.2
+
+    monkeypatch.setattr(supervisor, "_to_log", log)
+    companion = start("ask()\nlog('begun')\nlog('late')\nsignal.pause()")
+    clock.stop()
+    caught = failure(lambda: companion.call(1, None if seconds is None else context(seconds), timeout=timeout))
+    assert caught.kind == "Silent"
+    assert told in caught.message
+
+
+@pytest.mark.parametrize("timeout", [5, float("inf"), 10**30])
+def test_a_timeout_may_be_as_long_as_it_likes_and_an_answer_in_time_is_one(
+    start: Start, clock: Clock, timeout: float
+) -> None:
+    companion = start("while True: answer(ask())")
+    clock.stop()
+    assert companion.call(1, timeout=timeout) == 1
+    assert companion.call_raw(b"2", context(), timeout=timeout) == b"2"
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [(0, ValueError), (-1, ValueError), (float("nan"), ValueError), ("5", TypeError), (True, TypeError)],
+)
+def test_a_timeout_that_is_none_is_refused_before_anything_is_sent(
+    start: Start, timeout: Any, error: type[Exception]
+) -> None:
+    companion = start("while True: answer([ask(), number])")
+    for call in (lambda: companion.call(1, timeout=timeout), lambda: companion.call_raw(b"1", timeout=timeout)):
+        with pytest.raises(error, match=f"timeout={timeout!r}: give a number of seconds"):
+            call()
+    assert companion.call(2) == [2, 0]
+
+
+def test_after_a_timeout_the_next_call_has_another_process(start: Start) -> None:
+    companion = start("if ask() == 'stop': signal.pause()\nanswer(os.getpid())\nwhile True: ask(); answer(os.getpid())")
+    assert failure(lambda: companion.call("stop", timeout=0.01)).kind == "Silent"
+    assert companion.call("go") == companion.call("go")
+
+
 def test_a_late_answer_is_nobodys(start: Start, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     late = tmp_path / "late"
     end = Process.end
@@ -723,7 +788,7 @@ def test_a_fork_must_start_its_own(start: Start) -> None:
     if not child:
         try:
             companion.call("child")
-        except Fault as fault:
+        except CompanionError as fault:
             os.write(write, f"{fault.error_type}: {fault.message}".encode())
         finally:
             os._exit(0)
@@ -859,13 +924,16 @@ def test_no_free_worker_until_the_deadline(start: Start, monkeypatch: pytest.Mon
     asked = threading.Event()
     monkeypatch.setattr(supervisor, "_to_log", lambda chunk: asked.set())
     companion = start("ask()\nlog('asked')\nanswer(sys.stdin.buffer.readline().decode())")
-    first: list[Fault] = []
+    first: list[CompanionError] = []
     thread = threading.Thread(target=lambda: first.append(failure(lambda: companion.call(1))))
     thread.start()
     assert asked.wait(60)
     caught = failure(lambda: companion.call(2, context(0.2)))
-    assert caught.error_type == "Companion.Busy"
-    assert "the only worker of " in caught.message
+    assert caught.kind == "Busy"
+    assert caught.message.startswith("the only worker of ")
+    assert caught.message.endswith(" was busy, and did not become free before this invocation's deadline")
+    told = failure(lambda: companion.call(2, context(), timeout=0.01)).message
+    assert told.endswith(" was busy, and did not become free within 0.01 s")
     companion.close()  # and the call in flight learns that its process has gone
     thread.join()
     assert first[0].error_type == "Companion.Ended"
@@ -875,7 +943,9 @@ def test_no_free_worker_until_the_deadline(start: Start, monkeypatch: pytest.Mon
 def test_several_workers_are_counted_in_the_message(start: Start) -> None:
     companion = start(PID, workers=2)
     held = [companion._free.get() for _ in range(2)]  # as calls in other threads have them
-    assert "all 2 workers of " in failure(lambda: companion.call(1, context(0.01))).message
+    told = failure(lambda: companion.call(1, context(0.01))).message
+    assert told.startswith("all 2 workers of ")
+    assert told.endswith(" were busy, and none became free before this invocation's deadline")
     companion._give_back(held)
     assert companion.call(1, context())
 
@@ -886,7 +956,7 @@ def test_a_call_that_waits_for_a_worker_learns_that_the_companion_is_closed(
     asked = threading.Event()
     monkeypatch.setattr(supervisor, "_to_log", lambda chunk: asked.set())
     companion = start("ask()\nlog('asked')\nsignal.pause()")
-    told: list[Fault] = []
+    told: list[CompanionError] = []
     threads = [threading.Thread(target=lambda: told.append(failure(lambda: companion.call(1)))) for _ in range(4)]
     for thread in threads:
         thread.start()

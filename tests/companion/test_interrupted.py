@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from samovar import hooks
-from samovar.companion import Companion, supervisor
+from samovar.companion import Companion, CompanionError, supervisor
 from samovar.environment import environment
-from samovar.errors import Fault
 from tests.companion.conftest import alive, context
 
 PACKAGE = str(Path(supervisor.__file__).parent)
@@ -103,7 +102,7 @@ def test_an_interrupted_call(nothing_left: None) -> None:
 
 def test_an_interrupted_call_that_has_to_start_the_process(nothing_left: None) -> None:
     def call() -> None:
-        with contextlib.suppress(Fault):
+        with contextlib.suppress(CompanionError):
             companion.call("die", context())
         companion.call(1, context())
 
@@ -159,7 +158,7 @@ def test_the_end_of_the_environment_during_a_start_or_a_call(
 
 def test_an_interrupted_replacement(nothing_left: None) -> None:
     def fail() -> None:
-        with contextlib.suppress(Fault):
+        with contextlib.suppress(CompanionError):
             companion.call("die", context())
 
     with Companion(["/bin/sh", "-c", PID]) as companion:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from samovar.companion import protocol
-from samovar.errors import Fault
+from samovar.companion import CompanionError, protocol
 from tests.companion.conftest import context
 
 TRACE_ID = b"Root=1-5759e988-bd862e3fe1be46a994272793"
@@ -38,7 +37,7 @@ def test_an_event_is_changed_only_where_it_means_the_same(event: bytes, sent: by
 
 @pytest.mark.parametrize("event", [b'"a\nb"', b'"a\rb"', b'1,\n"x":2', b"\n", b"[NaN]\n"])
 def test_an_event_with_line_ends_that_is_not_json_is_refused(event: bytes) -> None:
-    with pytest.raises(Fault, match="Unable to unmarshal input: ") as caught:
+    with pytest.raises(CompanionError, match="Unable to unmarshal input: ") as caught:
         protocol.encode_request(event, b"{}")
     assert caught.value.error_type == "Runtime.UnmarshalError"
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 import samovar
-from samovar.companion import Companion
+from samovar.companion import Companion, CompanionError
 from samovar.environment import environment
-from samovar.errors import Fault
 from tests.companion.conftest import context
 
 Serve = Callable[[str], Companion]
@@ -70,7 +69,7 @@ def test_what_a_handler_raises_is_the_invocations_error(
 ) -> None:
     companion = serve(body)
     for _ in range(2):
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(CompanionError) as caught:
             companion.call("luck")
         assert (caught.value.error_type, caught.value.message) == (error_type, message)
     log = capfd.readouterr().err
@@ -82,7 +81,7 @@ def test_what_a_coroutine_raises_is_shown_from_its_own_frame_on(
     serve: Serve, capfd: pytest.CaptureFixture[str]
 ) -> None:
     companion = serve("async def run(): raise ValueError('no ' + event)\n    return run()")
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(CompanionError) as caught:
         companion.call("luck")
     assert (caught.value.error_type, caught.value.message) == ("ValueError", "no luck")
     log = capfd.readouterr().err
@@ -95,7 +94,7 @@ def test_what_a_coroutine_raises_is_shown_from_its_own_frame_on(
 def test_a_cancellation_is_the_invocations_error(serve: Serve, body: str) -> None:
     companion = serve(f"{body}\n    return event")
     for _ in range(5):  # more often than a process may fail
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(CompanionError) as caught:
             companion.call(1)
         assert caught.value.error_type == "CancelledError"
 
@@ -148,7 +147,7 @@ def test_nor_a_process_of_multiprocessing(serve: Serve) -> None:
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_nan_is_no_result(serve: Serve, value: str) -> None:
     companion = serve("return float(event) if event else 1")
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(CompanionError) as caught:
         companion.call(value, context())
     assert caught.value.error_type == "Runtime.MarshalError"
     assert companion.call("", context()) == 1
@@ -156,7 +155,7 @@ def test_nan_is_no_result(serve: Serve, value: str) -> None:
 
 def test_a_result_that_is_no_json_is_the_invocations_error(serve: Serve) -> None:
     companion = serve("return object() if event else event")
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(CompanionError) as caught:
         companion.call(1)
     assert caught.value.error_type == "Runtime.MarshalError"
     assert caught.value.message.startswith("Unable to marshal response: ")
@@ -165,7 +164,7 @@ def test_a_result_that_is_no_json_is_the_invocations_error(serve: Serve) -> None
 
 def test_sys_exit_ends_the_process_and_the_next_event_has_another(serve: Serve) -> None:
     companion = serve("if event == 'exit': sys.exit(7)\n    return event")
-    with pytest.raises(Fault, match="exited with code 7"):
+    with pytest.raises(CompanionError, match="exited with code 7"):
         companion.call("exit", context())
     assert companion.call(1, context()) == 1
 

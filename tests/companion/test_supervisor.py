@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from samovar import codec
-from samovar.companion import Companion, process, supervisor
+from samovar.companion import Companion, CompanionError, process, supervisor
 from samovar.environment import environment
-from samovar.errors import Fault
 from samovar.handler import program as exec_handler
 from tests.companion.conftest import PRELUDE, Clock, Start, context, in_flight
 from tests.contract.harness import OURS, Event, Run, execute
@@ -145,9 +144,10 @@ def test_the_answers_data_is_the_result(start: Start, answer: str, result: bytes
 def test_an_error_in_the_answer_fails_the_call_alone(start: Start, error: str, error_type: str, message: str) -> None:
     companion = start(RAW)
     for _ in range(5):  # more often than a process may fail
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(CompanionError) as caught:
             companion.call(f'{{"proc_req_id":%d,"error":{error},"data":1}}\n')
         assert (caught.value.error_type, caught.value.message, caught.value.fatal) == (error_type, message, False)
+        assert caught.value.kind == "Error"
     assert companion.call('{"proc_req_id":%d,"error":null,"data":1}\n') == 1  # number 5: the same process
 
 
@@ -175,7 +175,7 @@ def test_an_error_in_the_answer_fails_the_call_alone(start: Start, error: str, e
 )
 def test_what_is_no_answer_is_shown_and_the_next_event_has_a_new_process(start: Start, output: str, told: str) -> None:
     companion = start(RAW)
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(CompanionError) as caught:
         companion.call(output, context())
     assert caught.value.error_type == "Companion.BadAnswer"
     assert told in caught.value.message
@@ -209,7 +209,7 @@ def test_blank_lines_without_end_are_no_answer(start: Start, clock: Clock, monke
 
     monkeypatch.setattr(supervisor, "_to_log", log)
     companion = start("ask()\nlog('.')\nwhile True: write(b'\\n' * 10_000)")
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(CompanionError) as caught:
         companion.call(None, context())
     assert caught.value.error_type == "Companion.Silent"
 
@@ -226,7 +226,7 @@ def test_nan_is_no_event(start: Start, value: Any) -> None:
 def test_an_event_that_would_be_changed_is_refused_before_it_is_sent(start: Start, event: bytes) -> None:
     companion = start("while True: answer([ask(), number])")
     assert companion.call(0, context()) == [0, 0]
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(CompanionError) as caught:
         companion.call_raw(event, context())
     assert caught.value.error_type == "Runtime.UnmarshalError"
     assert companion.call(1, context()) == [1, 1]
@@ -236,9 +236,9 @@ def test_an_event_that_would_be_changed_is_refused_before_it_is_sent(start: Star
 def test_an_event_that_is_no_json_is_the_callers_failure(start: Start, event: bytes) -> None:
     companion = start(ECHO)
     for _ in range(5):  # the program dies of each, and that is not counted as its failure
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(CompanionError) as caught:
             companion.call_raw(event, context())
-        assert caught.value.error_type == "Runtime.UnmarshalError"
+        assert (caught.value.kind, caught.value.error_type) == ("BadEvent", "Runtime.UnmarshalError")
         assert caught.value.message.startswith("Unable to unmarshal input: ")
         assert not caught.value.fatal
     assert companion.call_raw(b"1", context()) == b"1"

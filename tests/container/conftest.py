@@ -76,11 +76,11 @@ def official_image(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 
 @pytest.fixture(scope="session")
-def os_image(client: Any, bundle: Path) -> str:
-    """Build the Dockerfile's second target, on the stand-in for AWS's OS-only base."""
+def os_image(client: Any, bundle: Path, samovar_image: Callable[[str], str]) -> str:
+    """Build Dockerfile.os, on the stand-in for AWS's OS-only base."""
     folder = bundle.parent / "context"
     engine.copy_checkout(folder)
     (folder / "build").mkdir()
-    shutil.copy(bundle.parent / "layer.zip", folder / "build")
-    arguments = {"BASE_IMAGE": engine.BASES["3.11"][0], "OS_IMAGE": engine.OS_ONLY}
-    return engine.build(client, folder, "samovar-test/os", target="os", buildargs=arguments)
+    shutil.copy(engine.archive(bundle.parent), folder / "build")
+    arguments = {"SAMOVAR_IMAGE": samovar_image("3.11"), "OS_IMAGE": engine.OS_ONLY}
+    return engine.build(client, folder, "samovar-test/os", dockerfile="Dockerfile.os", buildargs=arguments)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import samovar
 from samovar.local.testing.scripted_api import ScriptedRuntimeApi, invocation
 from tests.container import engine
 from tests.container.engine import Environment
@@ -27,6 +28,114 @@ def test_a_users_dockerfile_is_three_lines(client: Any, samovar_image: Callable[
     image = engine.build(client, tmp_path, "samovar-test/user")
     with Environment(client, image) as environment:
         assert environment.invoke({"do": "hello"})["calls"] == 1
+
+
+@pytest.mark.parametrize("buildkit", [False, True], ids=["classic", "buildkit"])
+def test_a_checkout_that_only_its_owner_can_read_makes_an_image_for_every_user(
+    client: Any, tmp_path: Path, buildkit: bool
+) -> None:
+    """As git makes one under umask 077."""
+    checkout = tmp_path / "checkout"
+    engine.copy_checkout(checkout)
+    for path in (checkout, *checkout.rglob("*")):
+        path.chmod(path.stat().st_mode & 0o700)
+    base, _ = engine.BASES["3.11"]
+    if buildkit:
+        try:
+            image = engine.build_with_buildkit(checkout, "samovar-test/buildkit", BASE_IMAGE=base)
+        except engine.NoEngine as error:
+            pytest.skip(str(error))
+    else:
+        image = engine.build(client, checkout, "samovar-test/classic", buildargs={"BASE_IMAGE": base})
+    with Environment(client, image, ["app.handler"], mounts={engine.TASK: "/var/task"}) as environment:
+        assert environment.invoke({"do": "hello"})["uid"] == 54321
+
+
+def refused(client: Any, image: str, *command: str, **variables: str) -> tuple[int, str]:
+    """Run the image, which ends at once; return its exit status and what it printed."""
+    container = client.containers.run(image, list(command), environment=variables, detach=True)
+    try:
+        return container.wait(timeout=60)["StatusCode"], container.logs().decode()
+    finally:
+        container.remove(force=True, v=True)
+
+
+def test_without_a_handler_it_says_in_one_line_what_is_missing(
+    client: Any, samovar_image: Callable[[str], str]
+) -> None:
+    for variables in ({}, {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}):
+        status, said = refused(client, samovar_image("3.11"), **variables)
+        assert status == 2
+        assert said.startswith('samovar: no handler: end the Dockerfile with CMD ["app.handler"], or run docker run ')
+        assert said.count("\n") == 1
+
+
+def test_more_than_one_argument_is_refused(client: Any, samovar_image: Callable[[str], str]) -> None:
+    status, said = refused(client, samovar_image("3.11"), "exec:./main", "--fast")
+    assert status == 2
+    assert said == (
+        "samovar: one argument is wanted, the handler, not 2 (exec:./main --fast): "
+        "a program has its arguments in it, as in 'exec:./main --fast'\n"
+    )
+
+
+def test_labels_say_what_the_image_is(client: Any, samovar_image: Callable[[str], str]) -> None:
+    labels = client.images.get(samovar_image("3.11")).labels
+    assert all(name.startswith("org.opencontainers.image.") for name in labels)
+    said = {name.rpartition(".")[2]: value for name, value in labels.items()}
+    assert set(said) == {"title", "description", "version", "source", "licenses", "revision"}
+    assert said["version"] == samovar.__version__
+    assert said["licenses"] == "Apache-2.0"
+
+
+def folder(path: Path, **files: str) -> Path:
+    """Write a folder that every user can read, and whose files every user can execute."""
+    for name, content in files.items():
+        (path / name.replace("_", ".")).write_text(content)
+        (path / name.replace("_", ".")).chmod(0o755)
+    path.chmod(0o755)
+    return path
+
+
+def test_alone_it_runs_as_lambdas_user(client: Any, samovar_image: Callable[[str], str], tmp_path: Path) -> None:
+    """And that user can open the standard streams, which the engine gave to root."""
+    app = "import os\n\ndef handler(event, context):\n    open('/dev/stderr', 'w').write('opened')\n"
+    app += "    return os.getresuid()\n"
+    mounts = {folder(tmp_path, app_py=app): "/var/task"}
+    with Environment(client, samovar_image("3.11"), ["app.handler"], mounts=mounts, user="") as environment:
+        assert environment.invoke({}) == [993, 993, 993]
+        environment.wait_log("opened")
+
+
+def test_a_traceback_has_line_ends_under_the_emulator(
+    client: Any, samovar_image: Callable[[str], str], tmp_path: Path
+) -> None:
+    """In Lambda they are carriage returns, which CloudWatch takes for line ends within one event."""
+    mounts = {folder(tmp_path, app_py="def handler(event, context):\n    raise ValueError('wrong')\n"): "/var/task"}
+    with Environment(client, samovar_image("3.11"), ["app.handler"], mounts=mounts) as environment:
+        assert environment.invoke({})["errorType"] == "ValueError"
+        log = environment.wait_log("REPORT RequestId")
+    assert "[ERROR] ValueError: wrong\nTraceback (most recent call last):\n" in log
+    assert "\r" not in log
+
+
+def test_an_exec_wrapper_is_honoured(client: Any, samovar_image: Callable[[str], str], tmp_path: Path) -> None:
+    app = "import sys\n\ndef handler(event, context):\n    return sys._xoptions\n"
+    wrapper = '#!/bin/sh\npython=$1\nshift\nexec "$python" -X wrapped "$@"\n'
+    mounts = {folder(tmp_path, app_py=app, wrapper=wrapper): "/var/task"}
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrapper"}
+    with Environment(client, samovar_image("3.11"), ["app.handler"], mounts=mounts, env=variables) as environment:
+        assert environment.invoke({}) == {"wrapped": True}
+
+
+@pytest.mark.parametrize(("wrapper", "status"), [("/no/such/wrapper", 127), ("/etc/passwd", 126)])
+def test_an_exec_wrapper_that_cannot_run_is_named(
+    client: Any, samovar_image: Callable[[str], str], wrapper: str, status: int
+) -> None:
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": wrapper, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}
+    ended, said = refused(client, samovar_image("3.11"), "app.handler", **variables)
+    assert ended == status
+    assert said.startswith(f"samovar: AWS_LAMBDA_EXEC_WRAPPER={wrapper} ")
 
 
 def test_in_lambda_the_runtime_is_alone(client: Any, samovar_image: Callable[[str], str]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from samovar.local.testing.scripted_api import NEXT, RESPONSE_LIMIT, Answer, invocation
+from samovar.local.testing.scripted_api import NEXT, RESPONSE_LIMIT, Answer, ScriptedRuntimeApi, invocation
 from tests.contract.harness import OURS, OURS_URLLIB3, Outcome, Run, command, environment, execute
 from tests.contract.table import app
 
@@ -328,6 +330,48 @@ def test_nobody_listens(runtime: str) -> None:
     assert ended.stderr.startswith(f"samovar: {NEXT}: ")
     assert "Connection refused" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("level", ["", "INFO", "DEBUG"])
+def test_the_end_of_the_runtime_api_between_events_is_said_at_debug_alone(
+    runtime: str, tmp_path: Path, count: int, level: str
+) -> None:
+    """As `sam local invoke` ends an environment. AWS's client exits with 1 as well, with a traceback."""
+    (tmp_path / "app.py").write_text(ECHO["app.py"])
+    with ScriptedRuntimeApi(*events(count)) as api:
+        env = environment(runtime, "app.handler", str(tmp_path), api.address, {"AWS_LAMBDA_LOG_LEVEL": level})
+        process = subprocess.Popen(
+            command(runtime, "app.handler"), env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        api.wait(lambda requests: sum(request.call == NEXT for request in requests) > count)
+    out, err = process.communicate(timeout=60)
+    assert (err, process.returncode) == (b"", 1)
+    if level == "DEBUG":
+        started, ended = out.splitlines()
+        assert b"\tSamovar " in started
+        assert ended.startswith(b"[DEBUG]\t")
+        assert b"The environment ends, as the Runtime API has gone: " in ended
+    else:
+        assert out == b""
+
+
+def test_the_end_of_the_runtime_api_during_an_invocation_is_said(runtime: str, tmp_path: Path) -> None:
+    """The response is lost, which is no ordinary end."""
+    source = textwrap.dedent(UNTIL_CLOSED["app.py"]).replace(
+        "    while not closed", "    print('begun')\n    while not closed"
+    )
+    (tmp_path / "app.py").write_text(source)
+    with ScriptedRuntimeApi(*events(1)) as api:
+        env = environment(runtime, "app.handler", str(tmp_path), api.address, {})
+        process = subprocess.Popen(
+            command(runtime, "app.handler"), env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+    out, err = process.communicate(timeout=60)
+    assert b"The response of this invocation was not acknowledged: POST " in out
+    assert (err, process.returncode) == (b"", 1)
 
 
 @pytest.mark.parametrize(

@@ -9,28 +9,14 @@ from samovar.caching.store import TTLCache
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
-    from typing import Any, ParamSpec, Protocol, TypeVar, overload
+    from typing import Any, ParamSpec, TypeVar
 
-    from samovar.caching.entries import Clocks, OnError, Stats, Tier
+    from samovar.caching.entries import Clocks, OnError, Tier
+    from samovar.caching.typed import Cached
 
     P = ParamSpec("P")
     R = TypeVar("R")
     MakeKey = Callable[[tuple[Any, ...], dict[str, Any]], Hashable]
-
-    class Cached(Protocol[P, R]):
-        """A function whose results are kept."""
-
-        __name__: str
-        __wrapped__: Callable[P, R]
-
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-        @overload
-        def __get__(self, instance: None, owner: type) -> "Cached[P, R]": ...
-        @overload
-        def __get__(self, instance: Any, owner: type | None = None) -> "Cached[..., R]": ...
-        def cache_info(self) -> Stats: ...
-        def cache_clear(self) -> None: ...
-        def cache_delete(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
 
 
 _COROUTINE, _GENERATORS = 0x80, 0x20 | 0x200  # inspect.CO_COROUTINE, CO_GENERATOR | CO_ASYNC_GENERATOR
@@ -56,9 +42,9 @@ def cached(
     loads a key, the others wait for it. Each function has a cache of its own, and gets `cache_info()`, `cache_clear()`
     and `cache_delete(*args)`.
 
-    f(1) and f(x=1) are one key if the parameters can be read off: for functions, methods, partials, objects whose
-    class defines __call__, and wrappers with functools.wraps that take (*args, **kwargs). A default that is given and
-    one that is left out are two keys, as for functools.lru_cache.
+    `f(1)` and `f(x=1)` are one key if the parameters can be read off: for functions, methods, partials, objects whose
+    class defines `__call__`, and wrappers with `functools.wraps` that take `(*args, **kwargs)`. A default that is given
+    and one that is left out are two keys, as for `functools.lru_cache`.
 
     Args:
         ttl: seconds that a value lives; None until the environment ends.
@@ -68,9 +54,9 @@ def cached(
             the exception.
         retry: seconds after a failed load in which it is not tried again: callers get the old value while `stale`
             allows it, or else the same exception. By default each caller loads.
-        key: key(*args, **kwargs) makes the key; by default it is made of all the arguments.
+        key: `key(*args, **kwargs)` makes the key; by default it is made of all the arguments.
         maxsize: entries at most; by default 64 for each MB of the function's memory.
-        tier: a second tier that environments share, such as samovar.caching.redis_tier.RedisTier.
+        tier: a second tier that environments share, such as `samovar.caching.RedisTier`.
         clocks: wall time and a monotonic clock, both in seconds, for tests that move them.
 
     Raises:

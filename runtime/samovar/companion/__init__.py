@@ -10,20 +10,26 @@ program that serves does not load the supervisor.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from samovar.companion.error import CompanionError as CompanionError
     from samovar.companion.serving import serve as serve
     from samovar.companion.supervisor import Companion as Companion
 
-_MODULES = {"Companion": "supervisor", "serve": "serving"}
-__all__ = ["Companion", "serve"]
+_MODULES = {"Companion": "supervisor", "CompanionError": "error", "serve": "serving"}
+__all__ = ["Companion", "CompanionError", "serve"]
 
 
-def __getattr__(name: str) -> object:
-    import sys
+if not TYPE_CHECKING:  # a type checker would take any name for one of the module
 
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module 'samovar.companion' has no attribute {name!r}")
-    module = f"{__name__}.{module}"
-    __import__(module)
-    value = globals()[name] = getattr(sys.modules[module], name)
-    return value
+    def __getattr__(name: str) -> object:
+        import sys
+
+        module = _MODULES.get(name)
+        if module is None:
+            raise AttributeError(f"module 'samovar.companion' has no attribute {name!r}")
+        module = f"{__name__}.{module}"
+        __import__(module)
+        value = globals()[name] = getattr(sys.modules[module], name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -24,6 +24,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from samovar.companion.error import Kind
+
+    Limit = tuple[float, str]  # the end of waiting, on the clock of time.monotonic, and the same in words
+
 _LIVE, _MUTE, _EXITED = range(3)
 
 _PAGE = 4096  # bytes of the smallest pipe: with one byte in it, it is full
@@ -44,12 +48,12 @@ _ENOENT, _ENOEXEC, _EACCES, EBADF = 2, 8, 13, 9
 class ProcessFailed(Exception):
     """The child cannot answer any more, or must not.
 
-    kind: NotStarted, Ended, Silent or BadAnswer. unread: it has not read any of the request, so another may have it.
+    unread: it has not read any of the request, so another may have it.
     """
 
-    def __init__(self, kind: str, text: str, unread: bool = False) -> None:
+    def __init__(self, kind: "Kind", text: str, unread: bool = False) -> None:
         super().__init__(text)
-        self.kind = kind
+        self.kind: Kind = kind
         self.unread = unread
 
 
@@ -220,18 +224,18 @@ class Process:
         if self._state != _LIVE:
             raise self._ended(b"", unread=True)
 
-    def ask(self, line: bytes, deadline: "float | None") -> bytes:
+    def ask(self, line: bytes, limit: "Limit") -> bytes:
         """Write a line, and return the line that comes back, without its line end. Skip blank lines.
 
-        deadline: on the clock of time.monotonic. Raise ProcessFailed if the child ends, closes its output, has not
-        answered at the deadline, or begins with anything but a brace.
+        Raise ProcessFailed if the child ends, closes its output, has not answered within the limit, or begins with
+        anything but a brace.
         """
         self.ready = False
         self._write(line)
+        until = limit[0]
         begun = bytearray()  # an answer
         while True:
-            wait = None
-            if deadline is not None and (wait := (deadline - monotonic()) * 1000) < 0:
+            if (wait := (until - monotonic()) * 1000) < 0:
                 wait = 0.0
             events = self._poll.poll(wait)
             chunk, more_log = self._take(events)
@@ -245,7 +249,7 @@ class Process:
             if self._state != _LIVE:
                 raise self._ended(bytes(begun), unread=not begun and self._in_pipe() >= self._sent)
             if not events or wait == 0:  # a child may log without end
-                raise self._silent(bytes(begun))
+                raise self._silent(bytes(begun), limit)
 
     def _write(self, line: bytes) -> None:
         """Write what the pipe takes of a request; `_unsent` is the rest."""
@@ -443,12 +447,12 @@ class Process:
         text = f"{self.name} {what}, {when}{_unfinished(partial)}{self._last_log_lines()}"
         return ProcessFailed("Ended", text, unread)
 
-    def _silent(self, partial: bytes) -> ProcessFailed:
+    def _silent(self, partial: bytes, limit: "Limit") -> ProcessFailed:
         self.end()
         text = f"{self.name} did not answer"
         if not (partial or self._unsent or self.answered):  # a program that has answered before does flush
             text += ", or did not flush its answer,"
-        text += f" before this invocation's deadline, and was killed{_unfinished(partial)}"
+        text += f" {limit[1]}, and was killed{_unfinished(partial)}"
         if self._unsent:
             text += f"; {len(self._unsent):,} bytes of the request were still unread"
         return ProcessFailed("Silent", text + self._last_log_lines())

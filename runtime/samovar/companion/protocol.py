@@ -7,14 +7,14 @@ knows no process, clock or variable of the environment.
 from _json import encode_basestring_ascii as _quote
 
 from samovar import codec
-from samovar.errors import Fault
+from samovar.companion.error import CompanionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     # The data; its JSON, if the line holds it in a usual layout; the error, if the line reports one.
-    Answer = tuple[Any, bytes | None, Fault | None]
+    Answer = tuple[Any, bytes | None, CompanionError | None]
 
 # As numbers: `number in bytes` is faster than `byte in bytes`, and that is faster than a longer search.
 _BRACE, _LINE_FEED, _CARRIAGE_RETURN, _N, _I, _E2 = b"}\n\rNI\xe2"
@@ -58,11 +58,12 @@ def _refuse_constants(document: bytes) -> None:
 
 
 def require_json(event: bytes) -> None:
-    """Raise Fault (Runtime.UnmarshalError) if an event is not JSON: that is the caller's failure, not the program's."""
+    """Raise CompanionError (BadEvent) if an event is not JSON: that is the caller's failure, not the program's."""
     try:
         loads(event)
     except (ValueError, RecursionError) as exc:
-        raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {exc}") from None
+        message = f"Unable to unmarshal input: {exc}"
+        raise CompanionError("BadEvent", message, error_type="Runtime.UnmarshalError") from None
 
 
 def encode_context(context: "Any", trace_id: bytes) -> bytes:
@@ -116,8 +117,8 @@ def encode_request(event: bytes, context: bytes) -> bytes:
     """Return the line that asks. event and context: JSON documents.
 
     JSON allows line ends only between tokens, where a space means the same. U+2028 and U+2029, which end a line for
-    Node's readline, it allows only in strings, where an escape means the same. Raise Fault (Runtime.UnmarshalError) if
-    the event has a line end and is not JSON.
+    Node's readline, it allows only in strings, where an escape means the same. Raise CompanionError (BadEvent) if the
+    event has a line end and is not JSON.
     """
     event = event.removeprefix(_BYTE_ORDER_MARK)
     if _LINE_FEED in event or _CARRIAGE_RETURN in event:
@@ -176,11 +177,11 @@ def decode_answer(line: bytes, number: int) -> "Answer":
     return answer.get("data"), None, None if error is None else _decode_error(error)
 
 
-def _decode_error(error: "Any") -> Fault:
+def _decode_error(error: "Any") -> CompanionError:
     """Return the failure that an answer reports. `Type: message` gives it that type, if the word can be one."""
     text = error if isinstance(error, str) else codec.dumps(error).decode()
     kind, colon, message = text.partition(":")
     plain = kind.replace(".", "").replace("_", "")
     if colon and len(kind) <= 100 and plain.isascii() and plain.isalnum() and kind.rpartition(".")[2][:1].isupper():
-        return Fault(kind, message.strip())
-    return Fault("Companion.Error", text)
+        return CompanionError("Error", message.strip(), error_type=kind)
+    return CompanionError("Error", text)

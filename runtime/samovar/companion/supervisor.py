@@ -12,9 +12,9 @@ from time import monotonic, sleep
 
 from samovar import codec, hooks, logs
 from samovar.companion import protocol
+from samovar.companion.error import CompanionError
 from samovar.companion.process import EBADF, Process, ProcessFailed, Program
 from samovar.environment import environment
-from samovar.errors import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
+    from samovar.companion.process import Limit
     from samovar.companion.protocol import Answer
     from samovar.context import LambdaContext
 
@@ -30,6 +31,8 @@ _PAUSES = (0.0, 0.25, 1.0)  # seconds from the first, second, third failure in a
 _START_UP = 8.0  # seconds that INIT waits for a program to read; Lambda gives INIT 10
 _MARGIN = 0.1  # seconds before the deadline that are kept for killing the process and reporting it
 _GRACE = 0.3  # seconds from SIGTERM to SIGKILL; Lambda gives the whole shutdown 0.5
+_TIMEOUT = 60.0  # seconds of a call that has neither a deadline nor a timeout
+_WITHIN_TIMEOUT = f"within {_TIMEOUT:g} s (timeout= sets another limit)"
 _LONGEST_WAIT = (1 << 31) - 1  # ms, for poll; no invocation lasts 24 days
 _SIGKILL, _SIGTERM = 9, 15
 
@@ -65,8 +68,8 @@ class Companion:
             workers: How many processes to keep. Each answers one event at a time.
 
         Raises:
-            Fault: The program cannot start (`Companion.NotStarted`), ends (`.Ended`), or writes to standard output
-                before it is asked (`.BadAnswer`).
+            CompanionError: The program cannot start (kind `NotStarted`), ends (`Ended`), or writes to standard output
+                before it is asked (`BadAnswer`).
             TypeError: args is not a list of strings and paths.
             ValueError: workers is less than 1.
         """
@@ -78,7 +81,7 @@ class Companion:
         try:
             program = Program(command, folder, _environment())
         except ProcessFailed as failed:
-            raise Fault(f"Companion.{failed.kind}", str(failed)) from None
+            raise CompanionError(failed.kind, str(failed)) from None
         self._name = program.name
         # An answer without end must not cost the environment its memory.
         self._workers = [_Worker(program, memory * (1 << 20) // 4 or sys.maxsize) for _ in range(workers)]
@@ -108,26 +111,27 @@ class Companion:
             worker.wait_until_it_reads(until)
         self._give_back(list(self._workers))
 
-    def call(self, event: "Any", context: "Any" = None) -> "Any":
+    def call(self, event: "Any", context: "Any" = None, *, timeout: "float | None" = None) -> "Any":
         """Ask the program, and return its answer.
 
         Args:
             event: A JSON value.
-            context: The context to send; defaults to the current invocation's. It also gives the deadline. Without one,
-                the call waits as long as it takes.
+            context: The context to send; defaults to the current invocation's. It also gives the deadline.
+            timeout: Seconds to wait for the answer, and for a free worker, if the deadline is not earlier. Without
+                timeout and deadline (in INIT, outside Lambda) it is 60. A process that has not answered by then is
+                ended, as its answer would meet the next event.
 
         Returns:
             The answer's data, a JSON value.
 
         Raises:
-            Fault: The answer is an error (`Companion.Error`, or the program's own type). The process failed and was
-                ended (`Companion.Ended`, `.Silent`, `.BadAnswer`), or could not be started again (`.NotStarted`). No
-                worker was free in time (`.Busy`). The fourth failure in a row ends the environment, unless caught.
-            TypeError, ValueError: event is not a JSON value.
+            CompanionError: Its `kind` says why there is no answer. The fourth failure in a row ends the environment,
+                unless caught.
+            TypeError, ValueError: event is not a JSON value, or timeout is not a number above 0.
         """
-        return self._call(protocol.dumps(event), context)[0]
+        return self._call(protocol.dumps(event), context, timeout)[0]
 
-    def call_raw(self, event: bytes, context: "Any" = None) -> bytes:
+    def call_raw(self, event: bytes, context: "Any" = None, *, timeout: "float | None" = None) -> bytes:
         """Ask the program, as `call` does, with JSON documents for event and answer.
 
         The event is decoded only if it has a line end or the call fails, as the Invoke API accepts nothing but JSON.
@@ -136,39 +140,41 @@ class Companion:
         Args:
             event: A JSON document.
             context: As for `call`.
+            timeout: As for `call`.
 
         Returns:
             The bytes of the answer's data as the program wrote them; encoded anew if the answer's layout is unusual.
 
         Raises:
-            Fault: As `call`. The event is not JSON (`Runtime.UnmarshalError`).
+            CompanionError: As `call`, and if the event is not JSON.
         """
-        value, document, _ = self._call(event, context)
+        value, document, _ = self._call(event, context, timeout)
         return codec.dumps(value) if document is None else document
 
-    def _call(self, event: bytes, context: "Any") -> "Answer":
+    def _call(self, event: bytes, context: "Any", timeout: "float | None") -> "Answer":
         if self._closed:
-            raise Fault("Companion.Ended", f"{self._name} has been closed")
+            raise CompanionError("Ended", f"{self._name} has been closed")
         if self._owner != _pid:
             belongs = f"{self._name} belongs to the parent process"
-            raise Fault("Companion.Forked", f"{belongs}; create a new Companion after fork()")
+            raise CompanionError("Forked", f"{belongs}; create a new Companion after fork()")
         if context is None:
             context = _current_context()
-        deadline = _deadline(context)
+        limit = _limit(context, timeout)
         description = protocol.encode_context(context, posix.environ.get(b"_X_AMZN_TRACE_ID", b""))
         request = protocol.encode_request(event, description)
         try:
-            return self._ask(event, request, deadline)
+            return self._ask(event, request, limit)
         except Empty:
-            workers = "the only worker" if len(self._workers) == 1 else f"all {len(self._workers)} workers"
-            busy = f"{workers} of {self._name} stayed busy until this invocation's deadline"
-            raise Fault("Companion.Busy", busy) from None
+            count = len(self._workers)
+            busy = "the only worker" if count == 1 else f"all {count} workers"
+            none = "was busy, and did not become" if count == 1 else "were busy, and none became"
+            raise CompanionError("Busy", f"{busy} of {self._name} {none} free {limit[1]}") from None
         except BaseException:
             if environment.running and any(worker.may_start() for worker in self._workers):
                 hooks.defer(self._replace)
             raise
 
-    def _ask(self, event: bytes, request: bytes, deadline: "float | None") -> "Answer":
+    def _ask(self, event: bytes, request: bytes, limit: "Limit") -> "Answer":
         """Return a free worker's answer. Raise Empty.
 
         A signal handler may raise between any two instructions: a worker is either in the queue or in `held`.
@@ -176,8 +182,8 @@ class Companion:
         held: list[_Worker] = []
         try:
             try:
-                self._take(held, deadline)
-                return held[0].call(event, request, deadline)
+                self._take(held, limit[0])
+                return held[0].call(event, request, limit)
             finally:
                 self._give_back(held)
         finally:
@@ -201,13 +207,12 @@ class Companion:
         except Empty:
             pass  # the calls that have the other workers replace what fails
 
-    def _take(self, held: "list[_Worker]", deadline: "float | None") -> None:
+    def _take(self, held: "list[_Worker]", until: float) -> None:
         """Move a free worker into `held`. Raise Empty."""
         try:
             held.extend(map(self._free.get, (False,)))
         except Empty:
-            wait = None if deadline is None else max(0.0, deadline - monotonic())
-            held.extend(map(self._free.get, (True,), (wait,)))
+            held.extend(map(self._free.get, (True,), (max(0.0, until - monotonic()),)))
         held[-1].caller = get_ident()
 
     def _give_back(self, held: "list[_Worker]") -> None:
@@ -271,7 +276,7 @@ class _Worker:
         self._retired = False
 
     def start(self) -> Process:
-        """Start the process, unless it runs. Raise Fault (`Companion.NotStarted`)."""
+        """Start the process, unless it runs. Raise CompanionError (NotStarted)."""
         process = self._process
         if process is None and not self._retired:
             try:
@@ -279,11 +284,11 @@ class _Worker:
                 process.start()
             except ProcessFailed as failed:
                 self.end()
-                raise Fault(f"Companion.{failed.kind}", str(failed)) from None
+                raise CompanionError(failed.kind, str(failed)) from None
             if self._retired:  # by another thread, meanwhile
                 process.end()
         if process is None or self._retired:
-            raise Fault("Companion.NotStarted", f"{self.name} has been closed")
+            raise CompanionError("NotStarted", f"{self.name} has been closed")
         return process
 
     def replace(self) -> None:
@@ -296,7 +301,7 @@ class _Worker:
         return self._process is None and not self._retired and self._not_before <= monotonic()
 
     def wait_until_it_reads(self, until: float) -> None:
-        """Wait for the end of the program's start-up. Raise Fault if it ends, or writes, instead."""
+        """Wait for the end of the program's start-up. Raise CompanionError if it ends, or writes, instead."""
         seconds = max(0.001, until - monotonic())
         try:
             if not self.start().wait_until_it_reads(seconds):
@@ -304,7 +309,7 @@ class _Worker:
                 logs.record("WARNING", f"{self.name} {waited}; going on without waiting for it")
         except ProcessFailed as failed:
             self.end()
-            raise Fault(f"Companion.{failed.kind}", str(failed)) from None
+            raise CompanionError(failed.kind, str(failed)) from None
 
     def retire(self) -> None:
         """Ask the process to end. It is not started again."""
@@ -323,10 +328,10 @@ class _Worker:
             process.end(grace)
             self._process = None
 
-    def call(self, event: bytes, request: bytes, deadline: "float | None") -> "Answer":
-        """Return the answer to a request. Raise Fault."""
+    def call(self, event: bytes, request: bytes, limit: "Limit") -> "Answer":
+        """Return the answer to a request. Raise CompanionError."""
         try:
-            answer = self._ask(request, deadline)
+            answer = self._ask(request, limit)
         except ProcessFailed as failed:
             self.end()
             protocol.require_json(event)
@@ -337,7 +342,7 @@ class _Worker:
                 how = "was closed during this call, by a signal handler"
                 if not self._retired:
                     how = "was cut off: the function closed the file descriptors of its pipes"
-                raise Fault("Companion.Ended", f"{self.name} {how}") from None
+                raise CompanionError("Ended", f"{self.name} {how}") from None
             raise
         self._failures = 0
         if answer[2] is not None:
@@ -345,7 +350,7 @@ class _Worker:
             raise answer[2]
         return answer
 
-    def _ask(self, request: bytes, deadline: "float | None") -> "Answer":
+    def _ask(self, request: bytes, limit: "Limit") -> "Answer":
         """Return the answer. If the process failed before it read the request, another one gets it."""
         process = self._process
         if process is not None and not process.ready:
@@ -353,39 +358,37 @@ class _Worker:
         elif process is not None:
             try:
                 process.check()
-                return _exchange(process, request, deadline)
+                return _exchange(process, request, limit)
             except ProcessFailed as failed:
                 # One that writes before its first request would do so again.
                 if not failed.unread or (failed.kind == "BadAnswer" and not process.answered):
                     raise
                 self.end()
                 logs.record("ERROR", f"The idle companion failed and is restarted; no event is lost: {failed}")
-        return _exchange(self._restart(deadline), request, deadline)
+        return _exchange(self._restart(limit[0]), request, limit)
 
-    def _restart(self, deadline: "float | None") -> Process:
+    def _restart(self, until: float) -> Process:
         """Start a process, after what is left of the pause. Raise ProcessFailed (NotStarted)."""
-        pause = self._not_before - monotonic()
-        if deadline is not None:
-            pause = min(pause, (deadline - monotonic()) / 2)
+        pause = min(self._not_before - monotonic(), (until - monotonic()) / 2)
         if pause > 0:
             sleep(pause)
         try:
             return self.start()
-        except Fault as fault:
-            raise ProcessFailed("NotStarted", fault.message) from None
+        except CompanionError as error:
+            raise ProcessFailed("NotStarted", error.message) from None
 
-    def _failed(self, failed: ProcessFailed) -> Fault:
+    def _failed(self, failed: ProcessFailed) -> CompanionError:
         """Count a failure, and return it as the invocation's."""
         self._failures += 1
         self._not_before = monotonic() + _PAUSES[min(self._failures, len(_PAUSES)) - 1]
-        kind, text = f"Companion.{failed.kind}", str(failed)
         if self._failures < _FATAL_FAILURES:
-            return Fault(kind, text)
-        return Fault(kind, f"Failure {self._failures} in a row, the environment ends: {text}", fatal=True)
+            return CompanionError(failed.kind, str(failed))
+        text = f"Failure {self._failures} in a row, the environment ends: {failed}"
+        return CompanionError(failed.kind, text, fatal=True)
 
 
-def _exchange(process: Process, request: bytes, deadline: "float | None") -> "Answer":
-    line = process.ask(request, deadline)
+def _exchange(process: Process, request: bytes, limit: "Limit") -> "Answer":
+    line = process.ask(request, limit)
     try:
         return protocol.decode_answer(line, process.answered - 1)
     except protocol.NotAnAnswer as exc:
@@ -435,6 +438,23 @@ def _environment() -> "Mapping[bytes, bytes]":
         return posix.environ  # a child of this interpreter finds it, another must not look there
     paths = (posix.environ.get(b"PYTHONPATH"), package_root.encode(errors="surrogateescape"))
     return {**posix.environ, b"PYTHONPATH": b":".join(path for path in paths if path)}
+
+
+def _limit(context: "Any", timeout: "float | None") -> "Limit":
+    """Return the limit of a call: the earlier of the deadline and the timeout."""
+    deadline = _deadline(context)
+    if timeout is None:
+        if deadline is not None:
+            return deadline, "before this invocation's deadline"
+        return monotonic() + _TIMEOUT, _WITHIN_TIMEOUT
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout={timeout!r}: give a number of seconds")
+    if not timeout > 0:
+        raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0")
+    until = monotonic() + min(timeout, _LONGEST_WAIT / 1000)
+    if deadline is not None and deadline <= until:
+        return deadline, "before this invocation's deadline"
+    return until, f"within {timeout:g} s"
 
 
 def _deadline(context: "Any") -> "float | None":
