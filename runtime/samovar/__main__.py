@@ -1,10 +1,13 @@
 """python -m samovar MODULE.FUNCTION, which a container image starts; `bootstrap` calls main() as well."""
 
 import sys
+from _frozen_importlib import ModuleSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
+
+compiled_ahead = False  # whether this module came out of cold.*.bin, which sets it
 
 
 def main(package_root: str = "") -> "NoReturn":
@@ -12,10 +15,12 @@ def main(package_root: str = "") -> "NoReturn":
     last on sys.path.
     """
     if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
-        sys.stderr.write(
+        wrong = len(sys.argv) > 2
+        (sys.stderr if wrong else sys.stdout).write(
             "usage: python -m samovar [MODULE.FUNCTION | exec:PROGRAM]   (default: the variable _HANDLER)\n"
+            "This is the runtime, which Lambda starts. On your machine: samovar run MODULE.FUNCTION\n"
         )
-        sys.exit(2)
+        sys.exit(2 if wrong else 0)
     name = sys.argv[1] if len(sys.argv) > 1 else None
     if name == "--version":
         from samovar import __version__
@@ -25,11 +30,21 @@ def main(package_root: str = "") -> "NoReturn":
     from samovar import alias, loop, streams, syspath
 
     alias.install()  # first, because sitecustomize and .pth files import agents
+    main_module = sys.modules["__main__"]  # not this one where bootstrap.py has called
+    main_module.__getattr__ = __getattr__  # type: ignore[method-assign]
+    main_module.__spec__ = ModuleSpec("samovar.alias", None)  # what a process that multiprocessing spawns runs first
     syspath.set_up_sys_path(package_root)
     # sys.__stdout__ keeps it alive: a function may wrap sys.stdout.buffer and assign the result to sys.stdout, and
     # without another reference the old stream would close the file below both.
     sys.stdout = sys.__stdout__ = streams.unbuffered(sys.stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = streams.unbuffered(sys.stderr)  # type: ignore[misc]
+    if package_root and not compiled_ahead:
+        import posix
+
+        if misfits := [name for name in posix.listdir(f"{package_root}/samovar") if name.startswith("cold.")]:
+            from samovar import misfit
+
+            misfit.warn(misfits[0])
     loop.run(name)
 
 
