@@ -89,13 +89,13 @@ class LambdaContext:
         Args:
             msg: Written as it is, without level, time and line end.
         """
-        logging = sys.modules.get("logging")
-        if logging is None:
+        get_logger = getattr(sys.modules.get("logging"), "getLogger", None)
+        if get_logger is None:
             from samovar import logs
 
             logs.sink().log(str(msg))
             return
-        for handler in logging.getLogger().handlers:
+        for handler in get_logger().handlers:
             if hasattr(handler, "log_sink"):
                 handler.log_sink.log(str(msg))
                 return

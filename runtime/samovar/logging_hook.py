@@ -61,7 +61,9 @@ class _AfterExec:
 
 
 def set_up_logging() -> None:
-    """Put the runtime's handler on the root logger. Imports `logging`."""
+    """Put the runtime's handler on the root logger, if `logging` is Python's own and no module of the function's."""
+    if not hasattr(sys.modules["logging"], "makeLogRecord"):
+        return
     from samovar import logging_records
 
     logging_records.set_up()

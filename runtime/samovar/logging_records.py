@@ -7,12 +7,11 @@ the log's sink and settings, and the environment.
 import logging
 import time
 
-from samovar import logs
+from samovar import codec, logs
 from samovar.environment import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 _DATE = "%Y-%m-%dT%H:%M:%S"
@@ -67,7 +66,6 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%SZ")
-        self._encode: Callable[[Any], str] | None = None
 
     def format(self, record: "Any") -> str:
         record.levelno = _level(record)
@@ -96,15 +94,10 @@ class JsonFormatter(logging.Formatter):
         return self._written({key: value for key, value in result.items() if value is not None})
 
     def _written(self, result: "dict[str, Any]") -> str:
-        if self._encode is None:
-            import json
-
-            # No extra field may cost the record: what JSON has no form for is logged as its str().
-            self._encode = json.JSONEncoder(ensure_ascii=False, default=_str, allow_nan=False).encode
-        try:
-            return self._encode(result) + "\n"
+        try:  # No extra field may cost the record: what JSON has no form for is logged as its str().
+            return codec.dumps_spaced(result, _str) + "\n"
         except (TypeError, ValueError, RecursionError):  # a key that is no string, NaN, a container in itself
-            return self._encode(_plain(result)) + "\n"
+            return codec.dumps_spaced(_plain(result), _str) + "\n"
 
 
 def _error(exc_info: "Any") -> "tuple[dict[str, Any], dict[str, Any]]":

@@ -225,3 +225,5 @@ def read_settings() -> None:
     global _settings
     _settings = is_json(), level_name()
     sink()
+    if _settings[1] == "DEBUG":
+        codec.say = lambda text: record("DEBUG", text)

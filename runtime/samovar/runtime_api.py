@@ -13,6 +13,7 @@ from samovar.wire import Connection, Gone, WireError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from samovar.wire import Answer, Body
@@ -166,12 +167,14 @@ def _transport(address: str) -> "Transport":
     choice = posix.environ.get(b"SAMOVAR_TRANSPORT", b"")
     if choice not in (b"", b"wire", b"urllib3"):
         raise ValueError(f"SAMOVAR_TRANSPORT={choice.decode()!r}: want urllib3, or nothing for the built-in transport")
+    transport: Callable[[str], Transport] = Connection
+    if choice == b"urllib3":
+        try:
+            from samovar.transport_urllib3 import Urllib3Transport as transport
+        except ImportError as exc:
+            raise ValueError(f"SAMOVAR_TRANSPORT=urllib3: {exc}") from None
     try:
-        if choice == b"urllib3":
-            from samovar.transport_urllib3 import Urllib3Transport
-
-            return Urllib3Transport(address)
-        return Connection(address)
+        return transport(address)
     except ValueError as exc:
         raise ValueError(f"AWS_LAMBDA_RUNTIME_API: {exc}") from None
 

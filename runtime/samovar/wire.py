@@ -139,11 +139,13 @@ def parse_length(headers: "dict[str, str]") -> "int | None":
     return int(length)
 
 
-def _map(length: int) -> "mmap":
-    import mmap
-
-    populate = getattr(mmap, "MAP_POPULATE", 0)  # all pages at once, not one by one as the bytes come
-    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | populate)
+def _map(length: int) -> "mmap | bytearray":
+    try:
+        from mmap import MAP_ANONYMOUS, MAP_POPULATE, MAP_PRIVATE, mmap
+    except ImportError:  # a module of the function's has that name
+        return bytearray(length)
+    # MAP_POPULATE: all pages at once, not one by one as the bytes come.
+    return mmap(-1, length, flags=MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE)
 
 
 def _head_end(data: bytearray, since: int, upto: int) -> "tuple[int, int]":

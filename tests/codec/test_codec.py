@@ -465,3 +465,26 @@ def test_orjson_writes_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ({"a": 1}, [None, 1.5, "", {"a": (True, -1e300)}], None):
         assert codec.dumps(value) == b"by orjson, null"
     assert codec.dumps([None, float("inf")]) == b"[null,Infinity]"  # what it writes as null, too
+
+
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: (value,), lambda value: {"": value}])
+def test_orjson_does_not_write_what_is_nested_too_deeply_for_its_buffer(
+    monkeypatch: pytest.MonkeyPatch, wrap: Any
+) -> None:
+    with_orjson(True)
+    monkeypatch.setattr(codec, "_orjson_dumps", lambda value, default, option: b"by orjson")
+    value: Any = 1
+    for levels in range(40):
+        by_orjson = codec.dumps(value) == b"by orjson"
+        assert by_orjson is (levels <= 31), levels
+        value = wrap(value)
+
+
+def test_an_orjson_whose_dumps_cannot_be_trusted_is_used_for_events_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(codec, "say", said.append)
+    monkeypatch.setattr(orjson, "__version__", "3.12.0")
+    with_orjson(True)
+    assert codec._orjson_loads is orjson.loads
+    assert codec._orjson_dumps is None
+    assert said == ["orjson is used for large events, and not for results: from 3.12 on its dumps can corrupt memory"]

@@ -174,7 +174,7 @@ LOGS = {
 }
 PROCESS = {
     "shadowed-stdlib": Difference(
-        "A module of the function may have the name of one that the runtime does not use",
+        "A module of the function may have the name of one of Python's",
         "A `json.py` or `types.py` beside the handler keeps the official client from starting, a `traceback.py` from "
         "living through the first failure",
     ),

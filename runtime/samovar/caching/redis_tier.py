@@ -16,6 +16,7 @@ only the time left. What to do is decided in one place (`_find`, `_keep`, `_give
 carried out in two: for threads and for tasks.
 """
 
+import sys
 from _contextvars import copy_context
 from _thread import allocate_lock, start_new_thread
 from _weakref import ref
@@ -117,12 +118,17 @@ class RedisTier:
             _check_codec(codec)
         try:
             import redis
+
+            version = redis.__version__
+            if int(version.partition(".")[0]) < 5:
+                raise ImportError(f"{version} is too old")
             from redis.backoff import NoBackoff
             from redis.retry import Retry
-        except ImportError as error:
-            raise ImportError("RedisTier needs the redis package: pip install samovar[redis]") from error
-        if int(redis.__version__.partition(".")[0]) < 5:
-            raise ImportError(f"RedisTier needs redis 5 or later, not {redis.__version__}: pip install samovar[redis]")
+        except Exception as error:
+            found = getattr(sys.modules.get("redis"), "__file__", None) or "none"
+            raise ImportError(
+                f"RedisTier needs the redis package, 5 or later: pip install samovar[redis]; found {found}: {error}"
+            ) from error
         options: dict[str, Any] = {
             # For the thread that asks. It waits for a late reply as long as the lock it may have taken can last.
             "socket_timeout": max(timeout, lock),

@@ -25,6 +25,8 @@ _HUGE = 1 << 21  # from this size read a document in pieces: that takes less mem
 _PROSE = 1 << 16  # above this size, check whether the document is mostly text
 _WHITESPACE = " \t\n\r"
 _NEEDED_BY_ORJSON = ("dataclasses", "datetime", "enum", "inspect", "json", "uuid")
+_LEVELS = 254  # of containers that orjson writes
+_SAFE_LEVELS = 30  # that any orjson writes within its buffer
 # Digits become "d", other bytes stay: a run of 19 or more may be an integer that orjson rounds to a float.
 _DIGITS = bytes(0x64 if 0x30 <= i <= 0x39 else (0x65 if i == 0x64 else i) for i in range(256))
 _RUN = b"d" * 19
@@ -65,7 +67,9 @@ _own_kinds = len(_tuples()) + len(_dicts())
 _orjson_loads: "Callable[[Any], Any] | None" = None
 _orjson_dumps: "Callable[..., bytes] | None" = None
 _option = 0
+_deep = False  # whether all levels are safe
 _seen = 0
+say: "Callable[[str], object]" = len  # told once why orjson is not used, or not for all
 
 
 def loads(data: "Document") -> "Any":
@@ -76,7 +80,7 @@ def loads(data: "Document") -> "Any":
     A bytearray may be emptied and a mapping closed, so that a large document is not in memory twice.
 
     The engine for a document: the scanner until orjson has taken over, and afterwards for mostly text and for a long
-    number; orjson for all else, in pieces from _HUGE on. What an engine refuses goes to the next, `json` last.
+    number; orjson for all else, in pieces from _HUGE on. What an engine refuses goes to the next.
     """
     global _seen
     size = len(data)
@@ -104,9 +108,23 @@ def loads(data: "Document") -> "Any":
             return value
     except (StopIteration, ValueError, SystemError):  # SystemError: before 3.12, while json.decoder is not imported
         pass
-    import json
+    return _looked_at_again(text)
 
-    return json.loads(text.removeprefix("\ufeff"))
+
+def _looked_at_again(text: str) -> "Any":
+    """Return the value of a document with white space or a byte order mark in front. Raises ValueError for others."""
+    text = text.removeprefix("\ufeff")
+    try:
+        value, end = _scan(text, len(text) - len(text.lstrip(_WHITESPACE)))
+        if not text[end:].strip(_WHITESPACE):
+            return value
+    except (StopIteration, ValueError, SystemError):
+        pass
+    try:
+        from json import loads as json_loads  # for its message
+    except Exception:  # the function has a module of its own by the name of json or of one that json needs
+        raise ValueError("it is not JSON") from None
+    return json_loads(text)
 
 
 def _load_large(data: "Document", size: int) -> "Any":
@@ -198,13 +216,13 @@ def dumps(value: "Any") -> bytes:
     TypeError or ValueError for any other.
     """
     global _encode, _seen
-    if _orjson_dumps is not None:
+    if _orjson_dumps is not None and (_deep or _safe(value, _SAFE_LEVELS)):
         try:
             encoded = _orjson_dumps(value, None, _option)
         except TypeError:
             pass
         else:
-            if b"null" not in encoded or _finite(value):
+            if not _deep or b"null" not in encoded or _safe(value, _LEVELS):
                 return encoded
     try:
         if len(_tuples()) + len(_dicts()) != _own_kinds and not _plain(value):
@@ -229,6 +247,14 @@ def dumps_ascii(value: "Any") -> bytes:
     return "".join(_new_encoder(encode_basestring_ascii)(value, 0)).encode("ascii")
 
 
+def dumps_spaced(value: "Any", default: "Callable[[Any], Any]") -> str:
+    """Return the value as `json.dumps(value, ensure_ascii=False, allow_nan=False, default=default)` does, without json:
+    the function may have a module of that name.
+    """
+    encode = make_encoder({}, default, encode_basestring, None, ": ", ", ", False, False, False)
+    return "".join(encode(value, 0))
+
+
 def _plain(value: object) -> bool:
     """Return whether the C encoder writes value exactly: it would write a namedtuple as a list."""
     kind = type(value)
@@ -246,21 +272,23 @@ def _plain(value: object) -> bool:
     return True
 
 
-def _finite(value: object) -> bool:
-    """Return whether every float in value is finite: orjson writes NaN and infinities as `null`."""
+def _safe(value: object, levels: int) -> bool:
+    """Return whether orjson writes value exactly and within its buffer: finite floats, which it would write as `null`,
+    and no more than so many levels of plain containers.
+    """
     kind = type(value)
     if kind is dict:
         values = value.values()  # type: ignore[attr-defined]
     elif kind is list or kind is tuple:
         values = value
     else:
-        return value is None or kind is str
+        return kind in _ATOMS and (kind is not float or value - value == 0.0)  # type: ignore[operator]
     for item in values:
         kind = type(item)
         if kind is float:
             if item - item:  # 0.0 where finite, else NaN, which is true
                 return False
-        elif kind not in _ATOMS and not _finite(item):
+        elif kind not in _ATOMS and not (levels and _safe(item, levels - 1)):
             return False
     return True
 
@@ -274,18 +302,14 @@ def upgrade() -> None:
 
 
 def _import_orjson() -> None:
-    global _orjson_loads, _orjson_dumps, _option, _seen
+    global _orjson_loads, _orjson_dumps, _option, _deep, _seen
     try:
-        # orjson takes these without a check, and crashes where the function has a module of its own by such a name.
-        from dataclasses import _FIELD  # type: ignore[attr-defined]  # noqa: F401
-        from datetime import datetime_CAPI  # noqa: F401
-        from enum import EnumMeta  # noqa: F401
-        from json import JSONDecodeError  # noqa: F401
-        from uuid import UUID  # noqa: F401
+        from samovar.codec import engine
 
-        import orjson
-    except Exception:
-        _seen = -1 << 62  # not installed, or not for this interpreter: do not try again
+        _orjson_loads, _orjson_dumps, _option, _deep = engine.find()
+    except Exception as exc:
+        _seen = -1 << 62  # do not try again
+        say(f"orjson is not used for large events and results: {exc}")
         return
-    _orjson_loads, _orjson_dumps = orjson.loads, orjson.dumps
-    _option = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+    if _orjson_dumps is None:
+        say("orjson is used for large events, and not for results: from 3.12 on its dumps can corrupt memory")

@@ -61,13 +61,18 @@ def _scalar(value: "Any") -> "str | None":
         return int.__repr__(value)
     if isinstance(value, float):
         return _float(value)
-    decimal: Any = sys.modules.get("decimal")
-    if decimal is not None and isinstance(value, decimal.Decimal):
+    if "decimal" in sys.modules and isinstance(value, _type("decimal", "Decimal")):
         return "NaN" if value.is_nan() else str(value)
-    raw: Any = sys.modules.get("simplejson.raw_json")
-    if raw is not None and isinstance(value, raw.RawJSON):
+    if "simplejson.raw_json" in sys.modules and isinstance(value, _type("simplejson.raw_json", "RawJSON")):
         return str(value.encoded_json)
     return None
+
+
+def _type(module: str, name: str) -> "Any":
+    """Return a type of a module that may be imported, else no type. The function may have a module of that name, with
+    other things in it.
+    """
+    return getattr(sys.modules.get(module), name, ())
 
 
 def _float(value: float) -> str:
@@ -107,21 +112,17 @@ def _key(key: "Any") -> str:
 
 def _substitute(value: "Any") -> "Any":
     """Return the value to write for one of a type that the official client refuses."""
-    enum: Any = sys.modules.get("enum")
-    if enum is not None and isinstance(value, enum.Enum):
+    if isinstance(value, _type("enum", "Enum")):
         return value.value
-    datetime: Any = sys.modules.get("datetime")
-    if datetime is not None and isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+    if isinstance(value, (_type("datetime", "date"), _type("datetime", "time"))):
         return value.isoformat()
-    uuid: Any = sys.modules.get("uuid")
-    if uuid is not None and isinstance(value, uuid.UUID):
+    if isinstance(value, _type("uuid", "UUID")):
         return str(value)
     fields = getattr(type(value), "__dataclass_fields__", None)
     if fields is not None:
         return {name: getattr(value, name) for name, field in fields.items() if field._field_type.name == "_FIELD"}
-    orjson: Any = sys.modules.get("orjson")
-    if orjson is not None and isinstance(value, orjson.Fragment):
-        import json
+    if isinstance(value, _type("orjson", "Fragment")):
+        from samovar.codec import loads
 
-        return json.loads(orjson.dumps(value))
+        return loads(sys.modules["orjson"].dumps(value))
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
