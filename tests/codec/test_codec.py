@@ -9,10 +9,12 @@ import gc
 import json
 import math
 import mmap
+import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,6 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from samovar import codec
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -471,6 +474,7 @@ def test_orjson_writes_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_orjson_does_not_write_what_is_nested_too_deeply_for_its_buffer(
     monkeypatch: pytest.MonkeyPatch, wrap: Any
 ) -> None:
+    monkeypatch.setattr(orjson, "__version__", "3.11.8")
     with_orjson(True)
     monkeypatch.setattr(codec, "_orjson_dumps", lambda value, default, option: b"by orjson")
     value: Any = 1
@@ -478,6 +482,25 @@ def test_orjson_does_not_write_what_is_nested_too_deeply_for_its_buffer(
         by_orjson = codec.dumps(value) == b"by orjson"
         assert by_orjson is (levels <= 31), levels
         value = wrap(value)
+
+
+def test_the_pinned_orjson_writes_deep_values_within_its_buffer(tmp_path: Path) -> None:
+    """PYTHONMALLOC=debug ends the process where a block was written past its end."""
+    script = tmp_path / "deep.py"
+    script.write_text(
+        "from samovar import codec\n"
+        "codec._import_orjson()\n"
+        "assert codec._deep\n"
+        "for size in (0, 100, 990, 1010, 1024, 4090):\n"
+        "    for levels in range(1, 253, 5):\n"
+        "        for wrap in (lambda v: [v], lambda v: {'k' * 20: v}):\n"
+        "            value = ['x' * size, None]\n"
+        "            for _ in range(levels):\n"
+        "                value = wrap(value)\n"
+        "            assert codec.loads(codec.dumps(value)) == value\n"
+    )
+    environment = {**os.environ, "PYTHONMALLOC": "debug", "PYTHONPATH": str(ROOT / "runtime")}
+    subprocess.run([sys.executable, script], env=environment, check=True)
 
 
 def test_an_orjson_whose_dumps_cannot_be_trusted_is_used_for_events_only(monkeypatch: pytest.MonkeyPatch) -> None:
