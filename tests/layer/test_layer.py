@@ -22,7 +22,7 @@ from packaging.metadata import Metadata
 
 import samovar
 from samovar.local.layer import RUNNING as VERSION
-from samovar.local.layer import build, tools, wheels
+from samovar.local.layer import build, sbom, tools, wheels
 from samovar.local.layer.build import Order
 from tests.container.engine import ROOT, archive, direct, make, pinned, unpack
 
@@ -153,6 +153,14 @@ def test_the_licences_are_those_that_each_example_of_a_deployment_declares(folde
         text = (ROOT / name).read_text()
         assert expression in text, name
         assert re.findall(r"(?i)license.*\bApache-2.0\W*$", text, re.MULTILINE) == [], name
+
+
+def test_a_licence_in_words_is_kept_as_such_and_is_no_part_of_the_expression() -> None:
+    """As packages of an image's base may have it."""
+    said = ("MIT", "BSD 3-Clause, or so", "(MIT OR Apache-2.0) AND Zlib")
+    parts = [sbom.package(f"Name: p{i}\nVersion: 1\nLicense: {words}\n") for i, words in enumerate(said)]
+    assert [[getattr(licence, "name", None) for licence in part.licenses] for part in parts][1] == [said[1]]
+    assert sbom.together(parts) == "MIT AND Zlib"
 
 
 def test_check_fails_when_the_bytes_differ(tmp_path: Path) -> None:

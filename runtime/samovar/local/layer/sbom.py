@@ -13,6 +13,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 
+from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.contrib.this.builders import this_component
 from cyclonedx.model import AttachedText, HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom, BomMetaData
@@ -58,9 +59,12 @@ def together(parts: Iterable[Component]) -> str:
 
 
 def expression(part: Component) -> str:
-    """Return a component's licence as an SPDX expression; "" where it names none."""
+    """Return a component's licence as an SPDX expression; "" where it names none, or in words of its own."""
     for licence in part.licenses:
-        return licence.value if isinstance(licence, LicenseExpression) else str(licence.id or licence.name)
+        if isinstance(licence, LicenseExpression):
+            return licence.value
+        if licence.id or str(licence.name).startswith("LicenseRef-"):
+            return str(licence.id or licence.name)
     return ""
 
 
@@ -91,7 +95,7 @@ def package(metadata: str, digest: str | None = None, inner: Iterable[Any] = ())
         bom_ref=str(purl),
         purl=purl,
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest)] if digest else [],
-        licenses=[_licence(licence)] if licence else [],
+        licenses=[LicenseFactory().make_from_string(licence)] if licence else [],
         components=compiled,
     )
 
@@ -126,12 +130,6 @@ def library(library: Library) -> Component:
             )
         ],
     )
-
-
-def _licence(said: str) -> LicenseExpression | DisjunctiveLicense:
-    if is_supported_id(said):
-        return DisjunctiveLicense(id=said)
-    return LicenseExpression(said) if not get_spdx_licensing().validate(said).errors else DisjunctiveLicense(name=said)
 
 
 def document(parts: Iterable[Component], root: Component | None = None) -> str:
