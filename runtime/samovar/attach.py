@@ -275,9 +275,9 @@ def _post(call: LambdaRuntimeClient, method: str, arguments: "tuple[Any, ...]", 
     except ApiError:
         raise
     except Exception as exc:
-        logs.exception(f"What replaces LambdaRuntimeClient.{method} failed", exc)
         if not call.posted:
             plain()
+        logs.exception(f"What replaces LambdaRuntimeClient.{method} failed", exc)
 
 
 def _take_part() -> None:

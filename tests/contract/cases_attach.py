@@ -353,6 +353,31 @@ bootstrap.handle_event_request = around(bootstrap.handle_event_request)
             ),
         ),
     ),
+    Solo(
+        "attach-in-other-processes",
+        Run(
+            app("""
+                import multiprocessing
+
+                from awslambdaric.lambda_context import LambdaContext
+
+                def work(context: LambdaContext, results) -> None:
+                    results.put([isinstance(context, LambdaContext), context.aws_request_id])
+
+                def handler(event, context):
+                    found = []
+                    for method in "fork", "spawn", "forkserver":
+                        processes = multiprocessing.get_context(method)
+                        results = processes.SimpleQueue()
+                        process = processes.Process(target=work, args=(context, results))
+                        process.start()
+                        process.join()
+                        found.append(None if results.empty() else results.get())
+                    return found
+            """)
+        ),
+        urllib3=False,
+    ),
     *(
         Solo(
             f"attach-marshaller-{name}",
