@@ -10,7 +10,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers layer image sam clean
+.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers layer image sam attach clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
@@ -67,7 +67,7 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
-	for name in layer mutants sam; do \
+	for name in layer mutants sam $(patsubst requirements/%.in,%,$(wildcard requirements/attach/*.in)); do \
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
@@ -91,6 +91,20 @@ sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart from the rest
 	@echo '== the SAM CLI in .venv-sam, each file checked against its hash'
 	@$(PYTHON) -m venv .venv-sam
 	@.venv-sam/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements/sam.txt
+	@touch $@
+
+attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) ## install the packages of tests/attach, apart from the rest
+
+# One interpreter for them all, with Samovar and nothing else.
+build/attach/python/.done:
+	@$(PYTHON) -m venv --without-pip $(@D)
+	@ln -sfn $(CURDIR)/runtime/samovar $(@D)/lib/python*/site-packages/
+	@touch $@
+
+build/attach/%/.done: requirements/attach/%.txt build/attach/python/.done | setup
+	@echo '== build/attach/$*, each file checked against its hash'
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --target $(@D) --requirement $<
 	@touch $@
 
 help: ## list these targets

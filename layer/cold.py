@@ -22,6 +22,7 @@ MODULES = (
     "samovar.runtime_api",
     "samovar.codec",
     "samovar.logs",
+    "samovar.alias",
     "samovar.logging_hook",
     "samovar.context",
     "samovar.failure",

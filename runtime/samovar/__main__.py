@@ -4,7 +4,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 
 def main(package_root: str = "") -> "NoReturn":
@@ -30,6 +30,15 @@ def main(package_root: str = "") -> "NoReturn":
     sys.stdout = sys.__stdout__ = streams.unbuffered(sys.stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = streams.unbuffered(sys.stderr)  # type: ignore[misc]
     loop.run(name)
+
+
+def __getattr__(name: str) -> "Any":
+    """Return what agents look for in `__main__` under AWS's client: its module bootstrap."""
+    if name in ("bootstrap", "awslambdaricmain"):
+        from samovar import attach
+
+        return attach.bootstrap if name == "bootstrap" else attach
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 if __name__ == "__main__":

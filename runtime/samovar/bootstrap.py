@@ -18,6 +18,6 @@ if __name__ == "__main__":  # not in processes that multiprocessing spawns, whic
             from marshal import loads
 
             exec(*loads(memoryview(content)[len(MAGIC_NUMBER) :]))
-    from samovar.__main__ import main
+    from samovar.__main__ import __getattr__, main  # noqa: F401 (agents look for AWS's bootstrap in this module)
 
     main(package_root)

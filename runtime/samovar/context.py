@@ -26,6 +26,7 @@ _FUNCTION = {
     b"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "memory_limit_in_mb",
     b"AWS_LAMBDA_FUNCTION_VERSION": "function_version",
 }
+_IDENTITY = {"cognito_identity_id": "cognitoIdentityId", "cognito_identity_pool_id": "cognitoIdentityPoolId"}
 
 
 class LambdaContext:
@@ -43,6 +44,27 @@ class LambdaContext:
     identity: "CognitoIdentity"
     _epoch_deadline_time_in_ms: int
     _w3c_fields: "dict[str, str]"
+
+    def __init__(
+        self,
+        invoke_id: str,
+        client_context: "dict[str, Any] | None",
+        cognito_identity: "dict[str, Any] | None",
+        epoch_deadline_time_in_ms: int,
+        invoked_function_arn: "str | None" = None,
+        tenant_id: "str | None" = None,
+    ) -> None:
+        """Make a context as the official class does. The runtime does not: `Contexts` is faster."""
+        for variable, name in _FUNCTION.items():
+            setattr(self, name, _decoded(posix.environ.get(variable)))
+        self.aws_request_id = invoke_id
+        self.invoked_function_arn = invoked_function_arn
+        self.tenant_id = tenant_id
+        self.client_context = None
+        _set_client_context(self, client_context)
+        identity = cognito_identity or {}
+        self.identity = CognitoIdentity({name: identity.get(key) for name, key in _IDENTITY.items()})
+        self._epoch_deadline_time_in_ms = epoch_deadline_time_in_ms
 
     def get_remaining_time_in_millis(self) -> int:
         """Return the time that this invocation has left.
@@ -101,7 +123,7 @@ class _Fields:
 
     __slots__: "tuple[str, ...]" = ()
 
-    def __init__(self, values: "Mapping[str, Any]") -> None:
+    def __init__(self, values: "Mapping[str, Any]" = {}) -> None:  # noqa: B006 (only read)
         for name in self.__slots__:
             setattr(self, name, values.get(name))
 
@@ -174,14 +196,13 @@ class Contexts:
         if raw := invocation.deadline_ms:
             context._epoch_deadline_time_in_ms = int(raw) if raw.isdecimal() else _milliseconds(raw)
         if raw := invocation.client_context:
-            _add_client_context(context, raw)
+            _set_client_context(context, _parse(raw, "Client Context"))
         if (raw := invocation.identity) and (parsed := _parse(raw, "Cognito Identity")) is not None:
             identity.cognito_identity_id = parsed.get("cognitoIdentityId")
             identity.cognito_identity_pool_id = parsed.get("cognitoIdentityPoolId")
 
 
-def _add_client_context(context: LambdaContext, raw: str) -> None:
-    parsed = _parse(raw, "Client Context")
+def _set_client_context(context: LambdaContext, parsed: "Any") -> None:
     context._w3c_fields = _pop_w3c(parsed)
     if parsed is not None:
         context.client_context = ClientContext(parsed)

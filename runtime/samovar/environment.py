@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from samovar.handler import Handle
     from samovar.invocation import Invocation
 
 
@@ -19,6 +20,8 @@ class Environment:
     log_ids: request id and tenant id for log records: those of the invocation in flight, or of the one before, as a
     thread may go on between two.
     at_init_end, after_response, at_fork, at_shutdown: functions to call, in order. at_fork: in the child.
+    attach: what puts an agent around the handler, where one has attached; the loop asks at the end of INIT, and where
+    there is work after a response.
     shutdown_hooks: the function's own. Lambda sends SIGTERM only to an environment with an extension, so the loop
     registers one where there is a hook at the end of INIT.
     """
@@ -28,6 +31,7 @@ class Environment:
         "at_fork",
         "at_init_end",
         "at_shutdown",
+        "attach",
         "invocation",
         "log_ids",
         "running",
@@ -42,6 +46,7 @@ class Environment:
         self.after_response: list[Callable[[], object]] = []
         self.at_fork: list[Callable[[], object]] = []
         self.at_shutdown: list[Callable[[], object]] = []
+        self.attach: Callable[[Handle], Handle] | None = None
         self.shutdown_hooks: list[Callable[[], object]] = []
 
     def begin(self, invocation: "Invocation") -> None:

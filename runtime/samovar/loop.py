@@ -8,7 +8,7 @@ import posix
 import sys
 from _signal import ITIMER_REAL, getitimer, setitimer  # type: ignore[import-not-found]
 
-from samovar import codec, failure, handler, logging_hook, logs
+from samovar import alias, codec, failure, handler, logging_hook, logs
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import LARGEST, Fault, is_failure
@@ -65,6 +65,7 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
     import gc
 
     logs.read_settings()
+    alias.install()
     logging_hook.install()
     failure.hold_reserve()
     gc.freeze()  # the interpreter's and the runtime's own objects live on: no collection needs to walk them
@@ -79,12 +80,15 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
     except BaseException as exc:
         if not is_failure(exc):
             raise
-        if isinstance(exc, MemoryError):
-            failure.give_up_reserve()
-        failure.report(client, None, exc)
-        sys.exit(1)
-    _stop_alarm()
-    return handle
+        failed = exc
+    else:
+        _stop_alarm()
+        return environment.attach(handle) if environment.attach else handle
+    # No exception is being handled here: Sentry asks, and reports it in another form than under AWS's client.
+    if isinstance(failed, MemoryError):
+        failure.give_up_reserve()
+    failure.report(client, None, failed)
+    sys.exit(1)
 
 
 def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
@@ -112,6 +116,8 @@ def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
                 work()
             if "signal" in modules:
                 _stop_alarm()
+            if environment.attach:
+                handle = environment.attach(handle)
         environment.end()
         codec.upgrade()
 

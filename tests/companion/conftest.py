@@ -68,7 +68,7 @@ def start(program: Callable[[str], list[str]]) -> Iterator[Start]:
 
 def context(seconds: float = 60.0, **attributes: object) -> LambdaContext:
     """Return the context of an invocation with that much time left, and with every attribute set."""
-    made = LambdaContext()
+    made = LambdaContext.__new__(LambdaContext)
     made.__dict__ = {
         "aws_request_id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
         "function_name": "hello",

@@ -427,8 +427,6 @@ SOLOS += [
             ),
             (Event(b"1"),),
         ),
-        "marshaller-replaced",
-        lambda ours: ours[1].value == 1,
     ),
     Solo(
         "init-preview-warning",

@@ -190,10 +190,6 @@ DIFFERENCES = {
         "`write` returns the count and leaving `with sys.stdout` closes it, as everywhere; "
         "the official client wraps them",
     ),
-    "marshaller-replaced": Difference(
-        "`LambdaRuntimeClient.marshaller` cannot be replaced",
-        "It belongs to the official client's class, which Samovar does not use: assigning to it changes nothing",
-    ),
     "preview-warning": Difference(
         "The preview warning of Python 3.15 is not logged",
         "It speaks of a managed runtime",

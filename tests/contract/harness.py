@@ -101,7 +101,7 @@ class Outcome:
     @cached_property
     def posts(self) -> tuple[Post, ...]:
         """The calls, normalised."""
-        return tuple(_post(request, self.root) for request in self.requests)
+        return tuple(normalised(request, self.root) for request in self.requests)
 
     @property
     def post(self) -> Post:
@@ -194,7 +194,8 @@ def exact(body: bytes) -> Any:
         return body
 
 
-def _post(request: Request, root: str) -> Post:
+def normalised(request: Request, root: str) -> Post:
+    """Return a call other than /next without what cannot be equal."""
     xray = request.header("Lambda-Runtime-Function-XRay-Error-Cause")
     cause = _scrub(exact(_at_home(xray.encode("latin-1"), root))) if xray else xray
     if isinstance(cause, tuple):  # "paths" is a set in both runtimes: its order is chance

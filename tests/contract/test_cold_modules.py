@@ -30,6 +30,7 @@ EXPECTED = {
     "samovar.handler",
     "samovar.handler.function",
     "samovar.invocation",
+    "samovar.alias",
     "samovar.logging_hook",
     "samovar.logs",
     "samovar.loop",

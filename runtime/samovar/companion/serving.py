@@ -55,7 +55,7 @@ def _run(handler: "Callable[[Any, Any], Any]", line: bytes) -> "tuple[bytes, byt
         event, attributes = protocol.decode_request(line)
     except Exception as exc:
         return b"null", codec.dumps(f"Runtime.UnmarshalError: Unable to unmarshal input: {exc}")
-    context = LambdaContext()
+    context = LambdaContext.__new__(LambdaContext)
     context.__dict__ = attributes
     try:
         data = handler(event, context)

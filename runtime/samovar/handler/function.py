@@ -11,6 +11,7 @@ from samovar.errors import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from samovar.handler import Handle
@@ -26,7 +27,11 @@ def load(name: str) -> "Handle":
 
     Raises Fault with the official client's error types, or whatever the module raises while it is imported.
     """
-    function = _find(name)
+    return adapt(find(name))
+
+
+def adapt(function: "Callable[[Any, Any], Any]") -> "Handle":
+    """Return a function of event and context as a handler. The handler's attribute `function` is that function."""
     loads, dumps = codec.loads, codec.dumps
 
     def handle(invocation: "Invocation") -> "bytes | Response":
@@ -54,10 +59,12 @@ def load(name: str) -> "Handle":
         except Exception as exc:
             raise Fault("Runtime.MarshalError", f"Unable to marshal response: {exc}") from None
 
+    handle.function = function  # type: ignore[attr-defined]
     return handle
 
 
-def _find(name: str) -> "Any":
+def find(name: str) -> "Any":
+    """Return the attribute that `module.function` or `package/module.function` names. Raises as `load` does."""
     module_name, dot, attribute = name.rpartition(".")
     if not dot:
         raise Fault(

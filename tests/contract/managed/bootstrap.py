@@ -7,7 +7,7 @@ import site
 import sys
 import sysconfig
 
-from awslambdaric.__main__ import main
+import awslambdaric.__main__ as awslambdaricmain  # the name by which Sentry finds AWS's bootstrap module
 
 if __name__ == "__main__":
     task_root = os.environ["LAMBDA_TASK_ROOT"]
@@ -20,4 +20,4 @@ if __name__ == "__main__":
     for folder in (task_root, *layers):
         site.addsitedir(folder)
     os.environ.setdefault("PYTHONPATH", os.environ["LAMBDA_RUNTIME_DIR"])
-    main([task_root, os.environ["_HANDLER"]])
+    awslambdaricmain.main([task_root, os.environ["_HANDLER"]])
