@@ -22,8 +22,9 @@ def main(package_root: str = "") -> "NoReturn":
 
         print(f"samovar {__version__}")
         sys.exit(0)
-    from samovar import loop, streams, syspath
+    from samovar import alias, loop, streams, syspath
 
+    alias.install()  # first, because sitecustomize and .pth files import agents
     syspath.set_up_sys_path(package_root)
     # sys.__stdout__ keeps it alive: a function may wrap sys.stdout.buffer and assign the result to sys.stdout, and
     # without another reference the old stream would close the file below both.
@@ -33,11 +34,11 @@ def main(package_root: str = "") -> "NoReturn":
 
 
 def __getattr__(name: str) -> "Any":
-    """Return what agents look for in `__main__` under AWS's client: its module bootstrap."""
-    if name in ("bootstrap", "awslambdaricmain"):
+    """Return what agents look for in `__main__`: AWS's module bootstrap, or, in every module, LambdaRuntimeClient."""
+    if name in ("bootstrap", "awslambdaricmain", "LambdaRuntimeClient"):
         from samovar import attach
 
-        return attach.bootstrap if name == "bootstrap" else attach
+        return getattr(attach, name, attach)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -5,6 +5,7 @@ methods of its LambdaRuntimeClient: here is something to replace, and what they 
 client calls it. Nothing here is on an event's way until then.
 """
 
+import posix
 import sys
 from _frozen_importlib import ModuleSpec, module_from_spec
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from samovar.environment import Post
     from samovar.handler import Handle
 else:
     ModuleType = type(sys)
@@ -36,6 +38,18 @@ _JSON = "application/json"
 
 class FaultException(Fault):
     """A failure with a type of its own, as the official client raises it."""
+
+    MARSHAL_ERROR = "Runtime.MarshalError"
+    UNMARSHAL_ERROR = "Runtime.UnmarshalError"
+    USER_CODE_SYNTAX_ERROR = "Runtime.UserCodeSyntaxError"
+    HANDLER_NOT_FOUND = "Runtime.HandlerNotFound"
+    IMPORT_MODULE_ERROR = "Runtime.ImportModuleError"
+    BUILT_IN_MODULE_CONFLICT = "Runtime.BuiltInModuleConflict"
+    MALFORMED_HANDLER_NAME = "Runtime.MalformedHandlerName"
+    BEFORE_SNAPSHOT_ERROR = "Runtime.BeforeSnapshotError"
+    AFTER_RESTORE_ERROR = "Runtime.AfterRestoreError"
+    LAMBDA_CONTEXT_UNMARSHAL_ERROR = "Runtime.LambdaContextUnmarshalError"
+    LAMBDA_RUNTIME_CLIENT_ERROR = "Runtime.LambdaRuntimeClientError"
 
     def __init__(self, exception_type: str, msg: str, trace: "list[str] | None" = None) -> None:
         super().__init__(exception_type, msg, trace)
@@ -52,7 +66,7 @@ class LambdaMarshaller:
         try:
             return codec.loads(bytes(request))
         except Exception as exc:
-            raise FaultException("Runtime.UnmarshalError", f"Unable to unmarshal input: {exc}") from None
+            raise FaultException(FaultException.UNMARSHAL_ERROR, f"Unable to unmarshal input: {exc}") from None
 
     def marshal_response(self, response: "Any") -> "tuple[str | bytes, str]":
         if isinstance(response, bytes):
@@ -60,7 +74,7 @@ class LambdaMarshaller:
         try:
             return to_json(response), _JSON
         except Exception as exc:
-            raise FaultException("Runtime.MarshalError", f"Unable to marshal response: {exc}") from None
+            raise FaultException(FaultException.MARSHAL_ERROR, f"Unable to marshal response: {exc}") from None
 
 
 def to_json(obj: "Any") -> str:
@@ -76,33 +90,40 @@ class _Replaceable(type):
 
 
 class LambdaRuntimeClient(metaclass=_Replaceable):
-    """The class whose methods agents replace. An object serves one call: an event, or a post to the Runtime API."""
+    """The class whose methods agents replace. An object serves one event, or one post.
+
+    client: the true one. posted: whether something has been posted, or tried.
+    """
 
     marshaller: "Any" = LambdaMarshaller()
 
-    def __init__(self, invocation: "Invocation | None" = None, post: "Callable[..., None] | None" = None) -> None:
+    def __init__(self, client: RuntimeClient, invocation: "Any" = None, error_type: str = "") -> None:
+        self.client = client
         self.invocation = invocation
-        self._post = post
-        self.response: bytes | Response = b""
-        self.failure: BaseException | None = None
+        self.error_type = error_type
+        self.posted = False
 
     def post_invocation_result(
         self, invoke_id: str, result_data: "bytes | str", content_type: str = _JSON, invocation_id: "str | None" = None
     ) -> None:
-        self._send(_encoded(result_data), None if content_type == _JSON else content_type)
+        self.posted = True
+        _respond(self.client, self.invocation, _encoded(result_data), None if content_type == _JSON else content_type)
 
     def post_invocation_error(
-        self, invoke_id: str, error_response_data: str, xray_fault: str, invocation_id: "str | None" = None
+        self, invoke_id: str, error_response_data: "bytes | str", xray_fault: str, invocation_id: "str | None" = None
     ) -> None:
-        self._send(_encoded(error_response_data), _encoded(xray_fault))
+        self.posted = True
+        body = _encoded(error_response_data)
+        error_type = self.error_type or codec.loads(body)["errorType"]
+        _fail(self.client, self.invocation, body, error_type, _encoded(xray_fault))
 
     def post_init_error(self, error_response_data: "dict[str, Any]", error_type_override: "str | None" = None) -> None:
-        self._send(codec.dumps(error_response_data), error_type_override or error_response_data["errorType"])
+        self.posted = True
+        error_type = error_type_override or error_response_data["errorType"]
+        _fail_init(self.client, codec.dumps(error_response_data), error_type)
 
-    def _send(self, *arguments: "Any") -> None:
-        if self._post is not None:
-            post, self._post = self._post, None
-            post(*arguments)
+
+_respond, _fail, _fail_init = RuntimeClient.respond, RuntimeClient.fail, RuntimeClient.fail_init
 
 
 def _encoded(data: "bytes | str") -> bytes:
@@ -110,38 +131,77 @@ def _encoded(data: "bytes | str") -> bytes:
 
 
 def handle_event_request(
-    lambda_runtime_client: LambdaRuntimeClient,
+    lambda_runtime_client: "_Event",
     request_handler: "Callable[[Any, Any], Any]",
     invoke_id: str,
-    event_body: "Any",
-    content_type: "str | None" = None,
-    *_: "Any",
-    **__: "Any",
+    event_body: "bytes | str",
+    content_type: "str | None",
+    client_context_json: "str | None",
+    cognito_identity_json: "str | None",
+    invoked_function_arn: "str | None",
+    epoch_deadline_time_in_ms: "str | None",
+    tenant_id: "str | None",
+    log_sink: "Any",
+    invocation_id: "str | None" = None,
 ) -> None:
-    """Call the handler for one event. As in the official client, no failure of the handler gets out; the loop reports
-    it, and posts the response.
-    """
-    call = lambda_runtime_client
-    invocation = call.invocation
-    assert invocation is not None
+    """Call the handler for one event, and post its response or its failure, which does not get out."""
+    event = lambda_runtime_client
+    invocation = event.invocation
+    invocation.event, invocation.content_type = _encoded(event_body), content_type
+    del event_body
+    outcome: bytes | Response | BaseException | None
     try:
-        marshaller = LambdaRuntimeClient.marshaller
-        if type(marshaller) is LambdaMarshaller:
-            call.response = function.adapt(request_handler)(invocation)
-        else:
-            event = marshaller.unmarshal_request(bytes(invocation.take_event()), content_type or _JSON)
-            data, kind = marshaller.marshal_response(request_handler(event, invocation.context))
-            call.response = _encoded(data) if kind == _JSON else Response(_encoded(data), kind)
+        outcome = _adapt(request_handler)(invocation)
     except BaseException as exc:
         if not is_failure(exc):
             raise
-        call.failure = exc
+        outcome = exc
+    event.posted = True
+    event.post(invocation, outcome)
+
+
+def _adapt(request_handler: "Callable[[Any, Any], Any]") -> "Handle":
+    """Return a function of event and context as a handler, with the marshaller that is there now."""
+    marshaller = LambdaRuntimeClient.marshaller
+    if type(marshaller) is LambdaMarshaller:
+        return function.adapt(request_handler)
+
+    def handle(invocation: Invocation) -> "bytes | Response":
+        content_type = _JSON if invocation.content_type is None else invocation.content_type
+        event = marshaller.unmarshal_request(bytes(invocation.take_event()), content_type)
+        data, content_type = marshaller.marshal_response(request_handler(event, invocation.context))
+        return _encoded(data) if content_type == _JSON else Response(_encoded(data), content_type)
+
+    return handle
+
+
+def _get_handler(handler: str) -> "Any":
+    """Return the function that a handler string names."""
+    try:
+        return function.find(handler)
+    except Fault as exc:
+        raise FaultException(exc.error_type, exc.message, exc.trace) from exc.__cause__
+
+
+def register_pre_fork(func: "Callable[[], Any]") -> "Callable[[], Any]":
+    """Have a function called once before invocations at the same time; some 4.x of the official client had this."""
+    if posix.environ.get(b"AWS_LAMBDA_MAX_CONCURRENCY"):
+        environment.at_init_end.append(func)
+    return func
 
 
 # --- the runtime's side
 
 
-def attach(handle: "Handle") -> "Handle":
+class _Event(LambdaRuntimeClient):
+    """What handle_event_request gets. post: posts a response or a failure as the loop does."""
+
+    def __init__(self, client: RuntimeClient, invocation: Invocation, post: "Post") -> None:
+        super().__init__(client, invocation)
+        self.post = post
+
+
+def attach(handle: "Handle", client: RuntimeClient, post: "Post") -> "Handle":
     """Return a handler that goes the way of AWS's client, where something has been put there; else the same one."""
     user_function = getattr(handle, "function", None)
     replaced = (
@@ -151,62 +211,63 @@ def attach(handle: "Handle") -> "Handle":
     if user_function is None or not replaced:
         return handle
 
-    def attached(invocation: Invocation) -> "bytes | Response":
-        call = LambdaRuntimeClient(invocation)
-        bootstrap.handle_event_request(
-            call,
-            user_function,
-            invocation.id,
-            invocation.event,
-            invocation.content_type,
-            invocation.client_context,
-            invocation.identity,
-            invocation.arn,
-            invocation.deadline_ms,
-            invocation.tenant_id,
-            logs.sink(),
-            invocation.invocation_id,
-        )
-        if call.failure is not None:
-            raise call.failure
-        return call.response
+    def attached(invocation: Invocation) -> None:
+        event = _Event(client, invocation, post)
+        try:
+            bootstrap.handle_event_request(
+                event,
+                user_function,
+                invocation.id,
+                bytes(invocation.take_event()),
+                invocation.content_type,
+                invocation.client_context,
+                invocation.identity,
+                invocation.arn,
+                invocation.deadline_ms,
+                invocation.tenant_id,
+                logs.sink(),
+                invocation.invocation_id,
+            )
+        except Exception as exc:
+            if not event.posted:
+                raise
+            logs.exception("What replaces handle_event_request failed", exc)
 
     return attached
-
-
-_respond, _fail, _fail_init = RuntimeClient.respond, RuntimeClient.fail, RuntimeClient.fail_init
 
 
 def _attached_respond(
     self: RuntimeClient, invocation: Invocation, body: bytes, content_type: "str | None" = None
 ) -> None:
-    call = LambdaRuntimeClient(invocation, lambda body, kind: _respond(self, invocation, body, kind))
-    arguments = invocation.id, body, content_type or _JSON, invocation.invocation_id
-    _post(call, "post_invocation_result", arguments, (body, content_type))
+    call = LambdaRuntimeClient(self, invocation)
+    data = body.decode() if content_type is None else body
+    arguments = invocation.id, data, content_type or _JSON, invocation.invocation_id
+    _post(call, "post_invocation_result", arguments, lambda: _respond(self, invocation, body, content_type))
 
 
 def _attached_fail(
     self: RuntimeClient, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes
 ) -> None:
-    call = LambdaRuntimeClient(invocation, lambda body, cause: _fail(self, invocation, body, error_type, cause))
+    call = LambdaRuntimeClient(self, invocation, error_type)
     arguments = invocation.id, body.decode(), xray_cause.decode(), invocation.invocation_id
-    _post(call, "post_invocation_error", arguments, (body, xray_cause))
+    _post(call, "post_invocation_error", arguments, lambda: _fail(self, invocation, body, error_type, xray_cause))
 
 
 def _attached_fail_init(self: RuntimeClient, body: bytes, error_type: str) -> None:
-    call = LambdaRuntimeClient(None, lambda body, kind: _fail_init(self, body, kind))
-    _post(call, "post_init_error", (codec.loads(body),), (body, error_type))
+    call = LambdaRuntimeClient(self)
+    _post(call, "post_init_error", (codec.loads(body),), lambda: _fail_init(self, body, error_type))
 
 
-def _post(call: LambdaRuntimeClient, method: str, arguments: "tuple[Any, ...]", plain: "tuple[Any, ...]") -> None:
-    """Post through the method that something has replaced. If that fails, or does not post, post what is plain."""
+def _post(call: LambdaRuntimeClient, method: str, arguments: "tuple[Any, ...]", plain: "Callable[[], None]") -> None:
+    """Post by a method that may have been replaced; if that fails before it has posted, by `plain`."""
     try:
         getattr(call, method)(*arguments)
     except ApiError:
         raise
     except Exception as exc:
         logs.exception(f"What replaces LambdaRuntimeClient.{method} failed", exc)
-    call._send(*plain)
+        if not call.posted:
+            plain()
 
 
 def _take_part() -> None:
@@ -253,9 +314,9 @@ class _Bootstrap(_StandIn):
             _take_part()
 
 
-def _module(kind: type[ModuleType], name: str, *members: "Any", **named: "Any") -> ModuleType:
+def _module(kind: type[ModuleType], name: str, *members: "Any") -> ModuleType:
     module = kind(f"awslambdaric.{name}")
-    module.__dict__.update({member.__name__: member for member in members}, **named)
+    module.__dict__.update({member.__name__: member for member in members})
     return module
 
 
@@ -265,18 +326,22 @@ bootstrap: "Any" = _module(
     FaultException,
     LambdaContext,
     LambdaRuntimeClient,
+    _get_handler,
     handle_event_request,
     to_json,
-    _get_handler=function.find,
 )
+_runtime_client = _module(_StandIn, "lambda_runtime_client", LambdaRuntimeClient, FaultException, to_json)
+_runtime_client.__dict__["BaseLambdaRuntimeClient"] = LambdaRuntimeClient
+_runtime_client.__dict__["LambdaMultiConcurrentRuntimeClient"] = LambdaRuntimeClient
 _STAND_INS = {
     module.__name__: module
     for module in (
         bootstrap,
+        _runtime_client,
+        _module(_StandIn, "lambda_concurrency_hooks", register_pre_fork),
         _module(_StandIn, "lambda_context", LambdaContext, CognitoIdentity, Client, ClientContext),
-        _module(_StandIn, "lambda_runtime_client", LambdaRuntimeClient, to_json),
         _module(_StandIn, "lambda_runtime_exception", FaultException),
-        _module(_StandIn, "lambda_runtime_marshaller", LambdaMarshaller, to_json),
+        _module(_StandIn, "lambda_runtime_marshaller", LambdaMarshaller, FaultException, to_json),
     )
 }
 _package = ModuleType("awslambdaric")  # where there is no official one
@@ -297,19 +362,35 @@ class _Loader:
         pass
 
 
+class _PackageLoader:
+    """The loader of the package, which then has the stand-ins as attributes: AWS's client has imported its modules."""
+
+    def __init__(self, loader: "Any") -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> "Any":
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        module.__dict__.update({name.rpartition(".")[2]: stand_in for name, stand_in in _STAND_INS.items()})
+
+
 def find_spec(name: str, path: "Any", target: "ModuleType | None") -> "ModuleSpec | None":
     """Return where `awslambdaric`, or a module of it, comes from; None where the import system has to look."""
     if name in _STAND_INS:
         return ModuleSpec(name, _Loader(_STAND_INS[name]))  # type: ignore[arg-type]
-    if name == "awslambdaric":
-        return _others(name, path, target) or ModuleSpec(name, _Loader(_package), is_package=True)  # type: ignore[arg-type]
-    return None
+    if name != "awslambdaric":
+        return None
+    spec = _others(name, path, target) or ModuleSpec(name, _Loader(_package), is_package=True)  # type: ignore[arg-type]
+    spec.loader = _PackageLoader(spec.loader)  # type: ignore[assignment]
+    return spec
 
 
 def _others(name: str, path: "Any", target: "ModuleType | None" = None) -> "ModuleSpec | None":
     """Return what the finders find, without the one that asks here."""
     for finder in sys.meta_path:
-        find = None if type(finder).__module__ == "samovar.alias" else getattr(finder, "find_spec", None)
+        find = None if getattr(finder, "__name__", "") == "samovar.alias" else getattr(finder, "find_spec", None)
         if find is not None and (spec := find(name, path, target)) is not None:
             found: ModuleSpec = spec
             return found

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
     from samovar.handler import Handle
     from samovar.invocation import Invocation
+    from samovar.response import Response
+    from samovar.runtime_api import RuntimeClient
+
+    Post = Callable[[Invocation, bytes | Response | BaseException | None], None]  # a response, or a failure
 
 
 class Environment:
@@ -46,7 +50,7 @@ class Environment:
         self.after_response: list[Callable[[], object]] = []
         self.at_fork: list[Callable[[], object]] = []
         self.at_shutdown: list[Callable[[], object]] = []
-        self.attach: Callable[[Handle], Handle] | None = None
+        self.attach: Callable[[Handle, RuntimeClient, Post], Handle] | None = None
         self.shutdown_hooks: list[Callable[[], object]] = []
 
     def begin(self, invocation: "Invocation") -> None:

@@ -8,7 +8,7 @@ import posix
 import sys
 from _signal import ITIMER_REAL, getitimer, setitimer  # type: ignore[import-not-found]
 
-from samovar import alias, codec, failure, handler, logging_hook, logs
+from samovar import codec, failure, handler, logging_hook, logs
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import LARGEST, Fault, is_failure
@@ -65,7 +65,6 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
     import gc
 
     logs.read_settings()
-    alias.install()
     logging_hook.install()
     failure.hold_reserve()
     gc.freeze()  # the interpreter's and the runtime's own objects live on: no collection needs to walk them
@@ -83,7 +82,7 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
         failed = exc
     else:
         _stop_alarm()
-        return environment.attach(handle) if environment.attach else handle
+        return _attached(client, handle)
     # No exception is being handled here: Sentry asks, and reports it in another form than under AWS's client.
     if isinstance(failed, MemoryError):
         failure.give_up_reserve()
@@ -116,15 +115,37 @@ def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
                 work()
             if "signal" in modules:
                 _stop_alarm()
-            if environment.attach:
-                handle = environment.attach(handle)
+            handle = _attached(client, handle)
         environment.end()
         codec.upgrade()
 
 
-def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes | Response") -> None:
+def _attached(client: RuntimeClient, handle: "Handle") -> "Handle":
+    """Return the handler, or, where an agent has attached, one that posts by itself as AWS's client does."""
+    if environment.attach is None:
+        return handle
+
+    def post(invocation: "Invocation", outcome: "bytes | Response | BaseException | None") -> None:
+        try:
+            if isinstance(outcome, BaseException):
+                _fail(client, invocation, outcome)
+            else:
+                _stop_alarm()
+                _respond(client, invocation, outcome)
+        except ApiError as exc:
+            _die(str(exc))
+
+    return environment.attach(handle, client, post)
+
+
+def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes | Response | None") -> None:
     """Post a response. One that is too large is reported as that, where the Runtime API still takes a report."""
-    body, content_type = (response, None) if isinstance(response, bytes) else (response.body, response.content_type)
+    if isinstance(response, bytes):
+        body, content_type = response, None
+    elif response is None:  # the handler has posted it
+        return
+    else:
+        body, content_type = response.body, response.content_type
     try:
         client.respond(invocation, body, content_type)
     except NotTaken as exc:

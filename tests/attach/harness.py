@@ -103,8 +103,7 @@ def execute(function: Function, install: str) -> Recorded:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(text), encoding="utf-8")
-            if text.startswith("#!"):
-                path.chmod(0o755)
+            path.chmod(0o755)  # one may be the wrapper
         env = {
             "PATH": f"{PYTHON.parent}:/usr/bin:/bin",
             "AWS_REGION": "eu-west-1",
@@ -132,7 +131,7 @@ def _command(function: Function, install: str, root: Path, runtime_dir: Path, op
         AWS: managed,
         LAYER: [str(opt / "samovar-exec"), *managed],
         OS_ONLY: [str(opt / "bootstrap")],
-        IMAGE: [str(PYTHON), "-m", "samovar", function.handler],
+        IMAGE: [str(PYTHON), "-m", "samovar"],
     }[install]
     return [str(root / function.wrapper), *command] if function.wrapper else command
 

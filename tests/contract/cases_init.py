@@ -406,29 +406,6 @@ SOLOS += [
 
 SOLOS += [
     Solo(
-        "init-marshaller-replaced",
-        Run(
-            app(
-                """
-                    from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
-
-                    class Marshaller:
-                        def unmarshal_request(self, request, content_type):
-                            return "replaced"
-
-                        def marshal_response(self, response):
-                            return f'["{response}"]', "application/json"
-
-                    LambdaRuntimeClient.marshaller = Marshaller()
-
-                    def handler(event, context):
-                        return event
-                """
-            ),
-            (Event(b"1"),),
-        ),
-    ),
-    Solo(
         "init-preview-warning",
         Run(app(FINE), env={"AWS_EXECUTION_ENV": "AWS_Lambda_python3.15"}),
         "preview-warning",

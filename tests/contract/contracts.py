@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tests.contract import (
+    cases_attach,
     cases_context,
     cases_errors,
     cases_events,
@@ -26,6 +27,7 @@ MODULES = (
     cases_init,
     cases_process,
     cases_wire,
+    cases_attach,
 )
 
 

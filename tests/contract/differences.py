@@ -190,6 +190,16 @@ DIFFERENCES = {
         "`write` returns the count and leaving `with sys.stdout` closes it, as everywhere; "
         "the official client wraps them",
     ),
+    "attached-fails": Difference(
+        "A failure in what replaces `handle_event_request` or a post is reported, and the environment lives on",
+        "As the failure of the invocation, or in the log, and the response is posted. The official client exits",
+    ),
+    "replaced-elsewhere": Difference(
+        "What is replaced elsewhere in the official client has no effect",
+        "Samovar calls what is put in the place of `bootstrap.handle_event_request`, of the `post_` methods of "
+        "`LambdaRuntimeClient`, and of its `marshaller`. The other functions, and the module `runtime_client`, are not "
+        "on an event's way here",
+    ),
     "preview-warning": Difference(
         "The preview warning of Python 3.15 is not logged",
         "It speaks of a managed runtime",

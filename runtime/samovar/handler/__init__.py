@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from samovar.invocation import Invocation
     from samovar.response import Response
 
-    # bytes: a JSON document. Raises an exception for a failed invocation.
-    Handle = Callable[[Invocation], bytes | Response]
+    # bytes: a JSON document; None: it has posted by itself. Raises an exception for a failed invocation.
+    Handle = Callable[[Invocation], bytes | Response | None]
 
 KINDS = {"exec": "program"}  # prefix of the handler string -> the module here whose load() takes the rest
 
