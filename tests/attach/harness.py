@@ -114,7 +114,22 @@ def execute(function: Function, install: str) -> Recorded:
         }
         if install in (AWS, LAYER):
             env["LAMBDA_RUNTIME_DIR"] = str(runtime_dir)
-        return _run(function, _command(function, install, root, runtime_dir, opt), env, str(root))
+        managed = [str(PYTHON), str(runtime_dir / "bootstrap.py")]
+        command = {
+            AWS: managed,
+            LAYER: [str(opt / "samovar-exec"), *managed],
+            OS_ONLY: [str(opt / "bootstrap")],
+            IMAGE: [str(PYTHON), "-m", "samovar"],
+        }[install]
+        if function.wrapper:
+            wrapper = str(root / function.wrapper)
+            if install in (AWS, IMAGE):
+                command.insert(0, wrapper)
+            if install != IMAGE:
+                env["AWS_LAMBDA_EXEC_WRAPPER"] = command[0] if install == LAYER else wrapper
+            if install == LAYER:
+                env["SAMOVAR_EXEC_WRAPPER"] = wrapper
+        return _run(function, command, env, str(root))
 
 
 def _link(folder: Path, *targets: Path) -> None:
@@ -122,18 +137,6 @@ def _link(folder: Path, *targets: Path) -> None:
     for target in targets:
         if not (folder / target.name).exists():
             (folder / target.name).symlink_to(target)
-
-
-def _command(function: Function, install: str, root: Path, runtime_dir: Path, opt: Path) -> list[str]:
-    """Return how Lambda starts the install."""
-    managed = [str(PYTHON), str(runtime_dir / "bootstrap.py")]
-    command = {
-        AWS: managed,
-        LAYER: [str(opt / "samovar-exec"), *managed],
-        OS_ONLY: [str(opt / "bootstrap")],
-        IMAGE: [str(PYTHON), "-m", "samovar"],
-    }[install]
-    return [str(root / function.wrapper), *command] if function.wrapper else command
 
 
 def _run(function: Function, command: list[str], env: Mapping[str, str], root: str) -> Recorded:
