@@ -206,6 +206,23 @@ def test_a_wrapper_may_give_the_interpreter_options(wrapper: Path, opt: Path) ->
     assert "import time: " in said
 
 
+def test_a_wrapper_in_python_is_run_by_the_functions_interpreter(tmp_path: Path) -> None:
+    """An OS-only function has it in the layer, off PATH."""
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "python3"):
+        (tmp_path / "bin" / name).symlink_to(sys.executable)
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(
+        "#!/usr/bin/env python\nimport os, sys\n\nprint(sys.executable, file=sys.stderr)\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
+    wrapper.chmod(0o755)
+    python = str(tmp_path / "bin" / "python3")
+    _, said = start(ROOT / "bootstrap", PATH="/usr/bin:/bin", SAMOVAR_PYTHON=python, SAMOVAR_EXEC_WRAPPER=str(wrapper))
+    assert said.splitlines()[0] == str(tmp_path / "bin" / "python")
+    assert said.splitlines()[-1].startswith("samovar: _HANDLER is not set")
+
+
 def test_samovar_exec_named_as_its_own_next_wrapper_runs_once(opt: Path) -> None:
     own = str(opt / "samovar-exec")
     _, said = start(opt / "samovar-exec", *MANAGED, AWS_LAMBDA_EXEC_WRAPPER=own, SAMOVAR_EXEC_WRAPPER=own)
