@@ -31,6 +31,7 @@ else:
 
 VERSION = "4.2.2"  # of the official client, whose names and signatures these are
 _JSON = "application/json"
+_COROUTINE = 0x80  # inspect.CO_COROUTINE
 
 
 # --- the official names
@@ -203,20 +204,22 @@ class _Event(LambdaRuntimeClient):
 
 def attach(handle: "Handle", client: RuntimeClient, post: "Post") -> "Handle":
     """Return a handler that goes the way of AWS's client, where something has been put there; else the same one."""
-    user_function = getattr(handle, "function", None)
+    request_handler = getattr(handle, "function", None)
     replaced = (
         bootstrap.handle_event_request is not handle_event_request
         or type(LambdaRuntimeClient.marshaller) is not LambdaMarshaller
     )
-    if user_function is None or not replaced:
+    if request_handler is None or not replaced:
         return handle
+    if getattr(getattr(request_handler, "__code__", None), "co_flags", 0) & _COROUTINE:
+        request_handler = _awaited(request_handler)
 
     def attached(invocation: Invocation) -> None:
         event = _Event(client, invocation, post)
         try:
             bootstrap.handle_event_request(
                 event,
-                user_function,
+                request_handler,
                 invocation.id,
                 bytes(invocation.take_event()),
                 invocation.content_type,
@@ -234,6 +237,13 @@ def attach(handle: "Handle", client: RuntimeClient, post: "Post") -> "Handle":
             logs.exception("What replaces handle_event_request failed", exc)
 
     return attached
+
+
+def _awaited(coroutine_function: "Callable[[Any, Any], Any]") -> "Callable[[Any, Any], Any]":
+    """Return a plain function, so that an agent around it sees the result and the failure."""
+    from samovar import aio
+
+    return lambda event, context: aio.run(coroutine_function(event, context))
 
 
 def _attached_respond(

@@ -2,7 +2,7 @@
 # because it is compiled at every cold start. layer/cold.py makes cold.*.bin; a checkout has none.
 import sys
 
-if __name__ == "__main__":  # not in processes that multiprocessing spawns, which run this file again
+if __name__ == "__main__":
     package_root = __file__.rpartition("/samovar/")[0]
     # Replaces the folder of this file, in which `import codec` would find ours; with a safe path it is not there.
     sys.path[: not sys.flags.safe_path] = [package_root]
@@ -18,6 +18,6 @@ if __name__ == "__main__":  # not in processes that multiprocessing spawns, whic
             from marshal import loads
 
             exec(*loads(memoryview(content)[len(MAGIC_NUMBER) :]))
-    from samovar.__main__ import __getattr__, main  # noqa: F401 (agents look for AWS's bootstrap in this module)
+    from samovar.__main__ import main
 
     main(package_root)

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from tests.attach.harness import AWS, INSTALLS, Attached, Function, Recorded, Sent
+from tests.contract.harness import Post
 
 INIT = """
+import importlib, os
+
 import sentry_sdk
 from sentry_sdk.integrations.aws_lambda import AwsLambdaIntegration
 
 sentry_sdk.init(
-    dsn="http://key@" + __import__("os").environ["SENTRY"] + "/1",
+    dsn="http://key@" + os.environ["SENTRY"] + "/1",
     integrations=[AwsLambdaIntegration()],
     traces_sample_rate=1.0,
 )
@@ -35,6 +38,23 @@ IN_AN_EVENT = Function(
     {"app.py": HANDLER.replace("    if", "    import errors\n    if", 1), "errors.py": INIT},
     EVENTS,
     env=ENV,
+)
+COROUTINE = Function(("sentry",), {"app.py": INIT + HANDLER.replace("def", "async def")}, EVENTS, env=ENV)
+# What the module of Sentry's layer does, which becomes the handler.
+LAYER = Function(
+    ("sentry",),
+    {
+        "init_serverless_sdk.py": INIT
+        + """
+def sentry_lambda_handler(event, context):
+    module, _, name = os.environ["SENTRY_INITIAL_HANDLER"].rpartition(".")
+    return getattr(importlib.import_module(module), name)(event, context)
+""",
+        "app.py": HANDLER,
+    },
+    EVENTS,
+    "init_serverless_sdk.sentry_lambda_handler",
+    env={**ENV, "SENTRY_INITIAL_HANDLER": "app.handler"},
 )
 INIT_FAILS = Function(("sentry",), {"app.py": INIT + "raise LookupError('no such table')"}, env=ENV)
 NO_HANDLER = Function(("sentry",), {"app.py": INIT}, env=ENV)
@@ -76,7 +96,9 @@ def _exception(value: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("install", INSTALLS)
-@pytest.mark.parametrize("function", [AT_INIT, IN_AN_EVENT], ids=["init at INIT", "init in an event"])
+@pytest.mark.parametrize(
+    "function", [AT_INIT, IN_AN_EVENT, LAYER], ids=["init at INIT", "init in an event", "Sentry's layer"]
+)
 def test_sentry_gets_the_same_errors_and_transactions_before_each_post(
     attached: Attached, install: str, function: Function
 ) -> None:
@@ -93,3 +115,18 @@ def test_sentry_gets_an_error_of_init(attached: Attached, install: str, function
     assert ours.posts == expected.posts
     assert [_documents(sent) for sent in ours.sent] == [_documents(sent) for sent in expected.sent] != []
     assert ours.exit == expected.exit == 1
+
+
+@pytest.mark.parametrize("install", INSTALLS)
+def test_sentry_gets_errors_and_transactions_of_a_coroutine_function(attached: Attached, install: str) -> None:
+    function, coroutine = ([*seen(attached(each, install))] for each in (AT_INIT, COROUTINE))
+    assert [_without_frames(step) for step in coroutine] == [_without_frames(step) for step in function]
+
+
+def _without_frames(step: Any) -> Any:
+    if isinstance(step, Post):
+        return step.call
+    if isinstance(step, list):
+        for exception in (exception for document in step for exception in document["exceptions"]):
+            del exception["frames"]
+    return step

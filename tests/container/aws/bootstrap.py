@@ -4,6 +4,6 @@ import os
 import sys
 
 sys.path.insert(0, os.environ["LAMBDA_TASK_ROOT"])
-from awslambdaric.__main__ import main
+import awslambdaric.__main__ as awslambdaricmain
 
-main([__file__, os.environ["_HANDLER"]])
+awslambdaricmain.main([__file__, os.environ["_HANDLER"]])
