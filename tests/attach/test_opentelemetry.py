@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.attach.harness import AWS, INSTALLS, PYTHON, SITES, Attached, Function, Recorded
+from tests.attach.plain import without
 
 # The scripts of the layers do this, with the layer's folder where the function's is here.
 VARIABLES = """\
@@ -82,6 +83,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 print(MessageToJson(ExportTraceServiceRequest.FromString(sys.stdin.buffer.read()), indent=None))
 """
 CHANCE = ("traceId", "spanId", "parentSpanId", "startTimeUnixNano", "endTimeUnixNano", "timeUnixNano")
+INSTANCE = re.compile(r'(?<="service.instance.id", "value": {"stringValue": ")[0-9a-f-]+')
 FOLDER = re.compile(r"[^\" ]*/attach-\w+/task")
 
 
@@ -95,13 +97,7 @@ def _decoded(body: bytes) -> Any:
     done = subprocess.run(
         [PYTHON, "-c", DECODE], input=body, env={"PYTHONPATH": str(SITES / "otel")}, check=True, stdout=subprocess.PIPE
     )
-    return json.loads(FOLDER.sub("/var/task", done.stdout.decode()), object_hook=_plain)
-
-
-def _plain(found: dict[str, Any]) -> dict[str, Any]:
-    if found.get("key") == "service.instance.id":
-        found["value"] = None
-    return {name: value for name, value in found.items() if name not in CHANCE}
+    return without(CHANCE, json.loads(INSTANCE.sub("", FOLDER.sub("/var/task", done.stdout.decode()))))
 
 
 @pytest.mark.parametrize("install", INSTALLS)
