@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.attach.harness import AWS, INSTALLS, PYTHON, SITES, Attached, Function, Recorded
-from tests.attach.plain import without
+from tests.attach.plain import FOLDER, without
 
 # The scripts of the layers do this, with the layer's folder where the function's is here.
 VARIABLES = """\
@@ -84,7 +84,6 @@ print(MessageToJson(ExportTraceServiceRequest.FromString(sys.stdin.buffer.read()
 """
 CHANCE = ("traceId", "spanId", "parentSpanId", "startTimeUnixNano", "endTimeUnixNano", "timeUnixNano")
 INSTANCE = re.compile(r'(?<="service.instance.id", "value": {"stringValue": ")[0-9a-f-]+')
-FOLDER = re.compile(r"[^\" ]*/attach-\w+/task")
 
 
 def spans(recorded: Recorded) -> list[Any]:
