@@ -42,6 +42,7 @@ class Function:
     """Names of requirements/attach/NAME.txt."""
     files: Mapping[str, str]
     events: tuple[object, ...] = ({},)
+    """Each is an event's body, or an Event."""
     handler: str = "app.handler"
     env: Mapping[str, str] = field(default_factory=dict)
     """RECORDER in a value stands for host:port of the recorder."""
@@ -142,7 +143,10 @@ def _link(folder: Path, *targets: Path) -> None:
 def _run(function: Function, command: list[str], env: Mapping[str, str], root: str) -> Recorded:
     journal: list[Sent | Request] = []
     idle = os.eventfd(0)
-    events = [Event(body, f"8476a536-e9f4-11e8-9739-{number:012}") for number, body in enumerate(function.events, 1)]
+    events = [
+        event if isinstance(event, Event) else Event(event, f"8476a536-e9f4-11e8-9739-{number:012}")
+        for number, event in enumerate(function.events, 1)
+    ]
     api = ScriptedRuntimeApi(
         *(event.answer() for event in events), on_request=journal.append, on_idle=lambda: os.eventfd_write(idle, 1)
     )
