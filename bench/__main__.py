@@ -1,12 +1,12 @@
-"""Run all benchmarks, one after the other, as `make bench` does. QUICK=1 or --quick takes few rounds.
+"""Run all benchmarks, one after the other, as `make bench` does.
 
 Each benchmark is a process of its own, so that none is affected by what another has left in memory.
 """
 
-import os
 import subprocess
 import sys
-from importlib.util import find_spec
+
+from bench import output
 
 BENCHMARKS = ("bench.runtime", "bench.cache", "bench.companion")
 LONG = ("bench.lazy",)  # needs a container engine and says so
@@ -14,20 +14,13 @@ LONG = ("bench.lazy",)  # needs a container engine and says so
 
 def main() -> int:
     """Return the first exit code that is not 0, else 0."""
-    quick = ["--quick"] if os.environ.get("QUICK") or "--quick" in sys.argv[1:] else []
-    others = [argument for argument in sys.argv[1:] if argument != "--quick"]
-    if others:
-        print(
-            f"python -m bench takes only --quick; for {' '.join(others)}, see python -m bench.runtime --help",
-            file=sys.stderr,
-        )
-        return 2
+    quick = output.arguments("bench", __doc__).parse_args().quick
     failed = 0
     for name in BENCHMARKS if quick else BENCHMARKS + LONG:
-        if find_spec(name) is None:
-            continue
         print(f"== {name}", flush=True)
-        failed = failed or subprocess.run([sys.executable, "-m", name, *quick]).returncode
+        failed = failed or subprocess.run([sys.executable, "-m", name, *(["--quick"] if quick else [])]).returncode
+    if not (quick or failed):
+        print("== make bench-publish puts these figures into docs/benchmark.md and bench/results")
     return failed
 
 

@@ -1,16 +1,12 @@
 """The cache beside its peers, in one thread and one run: ns an operation, memory under churn, SIEVE against LRU.
 
-`python -m bench.cache [--quick]` prints tables and writes build/bench-cache.json; QUICK=1 is --quick. The peers take
-turns within each round, so that other load on the machine affects all of them. A figure is the median of the rounds,
-and a ratio the median of the rounds' ratios.
+The peers take turns within each round, so that other load on the machine affects all of them. A figure is the median of
+the rounds, and a ratio the median of the rounds' ratios.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import os
-import platform
 import random
 import statistics
 import sys
@@ -18,45 +14,44 @@ import time
 import tracemalloc
 from bisect import bisect
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import cachebox
 import cachetools
 import cachetools.func
 
+from bench import output, report
 from samovar import cached
 from samovar.caching import TTLCache
 
-ROOT = Path(__file__).resolve().parents[1]
 TTL = 3600.0  # s; nothing expires during a measurement
 SIZE = 1000  # entries of a full cache
 TARGETS = {"get, a hit": 0.25, "a cached call, a hit": 0.40, "set with eviction": 0.80}  # Samovar / cachetools
 _REPEAT = 10  # calls in the body of a loop, so that the loop itself costs little
 
 
-def main(quick: bool = False, output: Path = ROOT / "build" / "bench-cache.json") -> dict[str, Any]:
-    """Measure, print and write the figures; the result says for each target whether it was met."""
-    result: dict[str, Any] = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "date": time.strftime("%Y-%m-%d"),
-        "operations": _operations(rounds=7 if quick else 25, number=2_000 if quick else 10_000),
+def main() -> int:
+    """Measure, print and write the figures; return 0, even if targets are missed."""
+    quick = output.arguments("bench.cache", __doc__).parse_args().quick
+    operations = _operations(rounds=7 if quick else 25, number=2_000 if quick else 10_000)
+    document = {
+        "machine": report.machine(),
+        "quick": quick,
+        "operations": operations,
+        "targets": {
+            name: {"target": target, "met": operations[name]["samovar"]["ratio"] <= target}
+            for name, target in TARGETS.items()
+        },
         "churn": _churn(entries=100_000 if quick else 1_000_000),
         "hit_ratio": _hit_ratios(requests=50_000 if quick else 200_000),
     }
-    result["targets"] = {
-        name: {"target": target, "measured": result["operations"][name]["samovar"]["ratio"]}
-        for name, target in TARGETS.items()
-    }
-    for each in result["targets"].values():
-        each["met"] = each["measured"] <= each["target"]
-    _print(result)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=1) + "\n")
-    return result
+    print("The cache and its peers in one thread; ratios to cachetools", "", report.text(cells(document)), sep="\n")
+    print("", report.filled(churn(document)), "", report.text(hit_ratios(document)), "", sep="\n")
+    print(report.filled(report.about(report.machine())))
+    print(f"All figures: {output.shown(output.write('cache', document, output.folder(quick)))}")
+    return 0
 
 
 # Operations
@@ -232,24 +227,34 @@ def _progress(what: str) -> None:
         sys.stderr.write(f"\r\033[K{what}")
 
 
-def _print(result: dict[str, Any]) -> None:
-    print(f"The cache and its peers, one thread, Python {result['python']}; ratios to cachetools")
-    for name, peers in result["operations"].items():
-        print(f"\n{name:<26}{'ns':>9}{'ratio':>8}{'target':>9}")
+def cells(document: Mapping[str, Any]) -> report.Cells:
+    """Return the table of operations: a line for each peer."""
+    lines = [["one operation", "ns", "ratio", "target"]]
+    for name, peers in document["operations"].items():
+        target = document["targets"][name]
+        held = f"≤ {target['target']:.2f}: {'met' if target['met'] else 'MISSED'}"
         for peer, figures in peers.items():
-            target = f"≤ {TARGETS[name]:.2f}" if peer == "samovar" else ""
-            met = "" if not target or result["targets"][name]["met"] else "  missed"
-            print(f"  {peer:<24}{figures['ns']:>9.0f}{figures['ratio']:>8.2f}{target:>9}{met}")
-    churn = result["churn"]
-    print(
-        f"\nchurn: {churn['entries']:,} entries through a cache of {churn['size']:,}:"
-        f" at most {churn['peak_bytes_first_tenth']:,} bytes in the first tenth,"
-        f" {churn['peak_bytes_rest']:,} in the rest"
+            figure = f"{figures['ns']:,.0f}"
+            lines.append([f"{name}: {peer}", figure, f"{figures['ratio']:.2f}", held if peer == "samovar" else ""])
+    return lines
+
+
+def churn(document: Mapping[str, Any]) -> str:
+    """Say what the memory did while many entries passed through a small cache."""
+    found = document["churn"]
+    return (
+        f"{found['entries']:,} entries through a cache of {found['size']:,}: at most "
+        f"{found['peak_bytes_first_tenth']:,} bytes in the first tenth, {found['peak_bytes_rest']:,} in the rest."
     )
-    print("\nhit ratio on Zipf traces     fits    SIEVE      LRU")
-    for row in result["hit_ratio"]:
-        print(f"  skew {row['skew']:<20}{row['size']:>6.1%}{row['sieve']:>9.1%}{row['lru']:>9.1%}")
+
+
+def hit_ratios(document: Mapping[str, Any]) -> report.Cells:
+    """Return the table of hit ratios."""
+    lines = [["hit ratio on Zipf traces", "fits", "SIEVE", "LRU"]]
+    for row in document["hit_ratio"]:
+        lines.append([f"skew {row['skew']}", f"{row['size']:.1%}", f"{row['sieve']:.1%}", f"{row['lru']:.1%}"])
+    return lines
 
 
 if __name__ == "__main__":
-    main("--quick" in sys.argv[1:] or bool(os.environ.get("QUICK")))
+    sys.exit(main())

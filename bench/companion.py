@@ -1,8 +1,7 @@
 """The cost of a program as a companion, spawned anew for every event, and (Python) in process.
 
-`python -m bench.companion [--quick]` prints a table and writes build/bench-companion.json; QUICK=1 is --quick. All
-environments run at once and take turns, each a real ./bootstrap with the benchmark's Runtime API. A figure is the time
-that the function's caller waits, from sending the event to receiving the response.
+All environments run at once and take turns, each a real ./bootstrap with the benchmark's Runtime API. A figure is the
+time that the function's caller waits, from sending the event to receiving the response.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from bench import output
 from bench.launcher import Launcher
 from bench.platform import Runtime, event
-from bench.report import Progress, about, machine, summary
+from bench.report import Cells, Progress, about, filled, machine, summary, text
 
-ROOT = Path(__file__).resolve().parent.parent
-BUILT = ROOT / "build" / "companion"
-PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+ROOT = output.CHECKOUT
+BUILT = output.RUNS / "companion"
+PATH = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 SIZES = {"1 KB": 1024, "1 MB": 1 << 20}
 TURN = {"1 KB": 20, "1 MB": 2}  # events to an environment in its turn
 ENVIRONMENT = {
@@ -74,8 +73,9 @@ class _Runtime(Runtime):
             self._extension.close()
 
 
-def main(quick: bool = False, output: Path = ROOT / "build" / "bench-companion.json") -> dict[str, Any]:
-    """Measure, print and write the figures; the result says for each target whether it was met."""
+def main() -> int:
+    """Measure, print and write the figures; return 0, even if targets are missed."""
+    quick = output.arguments("bench.companion", __doc__).parse_args().quick
     rounds = {"1 KB": 20, "1 MB": 8, "INIT": 5} if quick else {"1 KB": 100, "1 MB": 40, "INIT": 20}
     subprocess.run([ROOT / "handlers" / "companion" / "build.sh", BUILT], env={**os.environ, "PATH": PATH}, check=True)
     launcher = Launcher(ROOT)
@@ -96,11 +96,10 @@ def main(quick: bool = False, output: Path = ROOT / "build" / "bench-companion.j
             at_least=20,
         ),
     ]
-    result: dict[str, Any] = {"machine": machine(), "unit": "ms", "results": results, "targets": targets}
-    print(_table(results), "", *(_line(target) for target in targets), about(result["machine"]), sep="\n")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    return result
+    document = {"machine": machine(), "quick": quick, "unit": "ms", "results": results, "targets": targets}
+    print(text(cells(document)), "", *map(filled, verdicts(document)), "", filled(about(document["machine"])), sep="\n")
+    print(f"All figures: {output.shown(output.write('companion', document, output.folder(quick)))}")
+    return 0
 
 
 def _measure(launcher: Launcher, rounds: Mapping[str, int]) -> dict[str, dict[str, dict[str, float]]]:
@@ -142,19 +141,25 @@ def _target(name: str, measured: float, at_most: float | None = None, at_least: 
     return {"name": name, "measured": round(measured, 1), "at_most": at_most, "at_least": at_least, "met": met}
 
 
-def _line(target: Mapping[str, Any]) -> str:
-    limit = f"≤ {target['at_most']}" if target["at_most"] is not None else f"≥ {target['at_least']}"
-    return f"{target['name']}: {target['measured']} (target {limit}: {'met' if target['met'] else 'MISSED'})"
+def verdicts(document: Mapping[str, Any]) -> list[str]:
+    """Return a line for each target."""
+    lines = []
+    for target in document["targets"]:
+        limit = f"≤ {target['at_most']}" if target["at_most"] is not None else f"≥ {target['at_least']}"
+        word = "met" if target["met"] else "MISSED"
+        lines.append(f"{target['name']}: {target['measured']}, target {limit}: {word}")
+    return lines
 
 
-def _table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    head = f"{'ms':<22}{'INIT':>10}" + "".join(f"{f'{size} {part}':>12}" for size in SIZES for part in ("p50", "p99"))
-    lines = [head, "─" * len(head)]
-    for row, parts in results.items():
+def cells(document: Mapping[str, Any]) -> Cells:
+    """Return the table: a line for each way to run the program."""
+    head = ["ms", "INIT", *(f"{size} {part}" for size in SIZES for part in ("p50", "p99"))]
+    lines = [head]
+    for row, parts in document["results"].items():
         figures = [parts[size][part] for size in SIZES for part in ("median", "p99")]
-        lines.append(f"{row:<22}{parts['INIT']['median']:>10.1f}" + "".join(f"{each:>12.3f}" for each in figures))
-    return "\n".join(lines)
+        lines.append([row, f"{parts['INIT']['median']:.1f}", *(f"{each:.3f}" for each in figures)])
+    return lines
 
 
 if __name__ == "__main__":
-    main(quick=bool(os.environ.get("QUICK")) or "--quick" in sys.argv[1:])
+    sys.exit(main())

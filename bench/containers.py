@@ -1,16 +1,13 @@
-"""`make bench-containers`: sizes of layers and images, and cold starts in containers beside AWS's client.
+"""Sizes of layers and images, and cold starts in containers beside AWS's client.
 
 A cold start is a new container and one event; its INIT, from the runtime's start to its first /next, is the one that
 the emulator in it reports. Both clients run the same handler on the same interpreter under the same processor quota, in
-turns. --quick, or QUICK=1, for few rounds; --rounds N.
+turns.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
-import os
 import shutil
 import sys
 import tarfile
@@ -20,15 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.report import Progress, about, machine, summary
+from bench import output
+from bench.report import Cells, Progress, about, filled, machine, summary, text
 from samovar.local import rie
 from tests.container import engine
 from tests.container.engine import Environment
 
-OUTPUT = engine.ROOT / "build" / "bench" / "containers.json"
 VERSION, BUNDLED = "3.13", "3.11"  # in the images, and Debian 12's for the bundled layer
 MEMORY = (128, 512)  # MB; the processor's share is as Lambda's
 SAMOVAR, PEER = "samovar", "awslambdaric"
+SIZE_TARGETS = {"layer": 1_000_000, "layer with an interpreter": 20_000_000}  # bytes
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,8 @@ class Place:
 
 def main() -> int:
     """Return exit code 0, or 1 with a message if there is no container engine."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
-    parser.add_argument("--rounds", type=int)
+    parser = output.arguments("bench.containers", __doc__)
+    parser.add_argument("--rounds", type=int, help="the number of containers for each figure")
     asked = parser.parse_args()
     try:
         client = engine.connect()
@@ -69,17 +66,15 @@ def main() -> int:
         work = Path(temporary)
         print("== building the layers and images", flush=True)
         places, sizes = build(client, work)
-        print(size_table(sizes), flush=True)
+        print("", text(size_cells(sizes)), "", sep="\n", flush=True)
         starts = measure(client, places, asked.rounds or (3 if asked.quick else 11))
-    print(start_table(starts))
-    here = machine()
-    print(about(here))
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(json.dumps({"machine": here, "sizes": sizes, "cold start, ms": starts}, indent=1) + "\n")
+    document = {"machine": machine(), "quick": asked.quick, "bytes": sizes, "cold start, ms": starts}
+    print(text(start_cells(starts)), "", filled(about(document["machine"])), sep="\n")
+    print(f"All figures: {output.shown(output.write('containers', document, output.folder(asked.quick)))}")
     return 0
 
 
-def build(client: Any, work: Path) -> tuple[dict[str, Place], dict[str, dict[str, int]]]:
+def build(client: Any, work: Path) -> tuple[dict[str, Place], dict[str, int]]:
     """Build everything; return every place to run in by name, and the sizes in bytes of what was built."""
     emulator = {rie.find(): "/usr/local/bin/aws-lambda-rie"}
     base = engine.BASES[VERSION][0]
@@ -92,11 +87,11 @@ def build(client: Any, work: Path) -> tuple[dict[str, Place], dict[str, dict[str
     peer = engine.build(client, context, f"samovar-bench/awslambdaric:{VERSION}", buildargs=arguments)
 
     plain, bundle = work / "plain", work / "bundle"
-    engine.layer(VERSION, plain)
+    zips = {"unbundled": engine.layer(VERSION, plain)}
     prefix = engine.python_prefix(client, BUNDLED, work / "prefix")
-    engine.layer(BUNDLED, bundle, BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(prefix))
-    for folder in (plain, bundle):
-        engine.unpack(folder / "layer.zip", folder / "opt")
+    zips["bundled"] = engine.layer(BUNDLED, bundle, BUNDLE="1", BASE="debian12", PYTHON_PREFIX=str(prefix))
+    for archive in zips.values():
+        engine.unpack(archive, archive.parent / "opt")
     managed = engine.official_image(client, VERSION, fresh(work / "managed"))
     client_folder = copy_out(
         client, engine.official_image(client, BUNDLED, fresh(work / "bundled")), "/var/runtime", work
@@ -123,11 +118,13 @@ def build(client: Any, work: Path) -> tuple[dict[str, Place], dict[str, dict[str
     image = {
         name: int(client.images.get(tag).attrs["Size"]) for name, tag in (("base", base), (SAMOVAR, ours), (PEER, peer))
     }
-    layers = {
-        name: (folder / "layer.zip").stat().st_size for name, folder in (("unbundled", plain), ("bundled", bundle))
+    return places, {
+        "layer": zips["unbundled"].stat().st_size,
+        "layer with an interpreter": zips["bundled"].stat().st_size,
+        "Samovar in an image": image[SAMOVAR] - image["base"],
+        "awslambdaric in an image": image[PEER] - image["base"],
+        "the emulator in either image": Path(rie.find()).stat().st_size,
     }
-    emulated = {"binary": Path(rie.find()).stat().st_size}
-    return places, {"image": image, "layer, zipped": layers, "emulator": emulated}
 
 
 def fresh(folder: Path) -> Path:
@@ -175,35 +172,23 @@ def cold_start(environment: Environment, runtime: str) -> float:
     return duration
 
 
-def size_table(sizes: Mapping[str, Mapping[str, int]]) -> str:
-    """Format the sizes."""
-    image, layers = sizes["image"], sizes["layer, zipped"]
-    added = {name: (image[name] - image["base"]) / 1e6 for name in (SAMOVAR, PEER)}
-    lines = [
-        f"image on Python {VERSION}: base {image['base'] / 1e6:.1f} MB; "
-        + ", ".join(f"with {name} {image[name] / 1e6:.1f} MB (+{added[name]:.1f})" for name in added)
-        + f"; each with the emulator, {sizes['emulator']['binary'] / 1e6:.1f} MB"
-    ]
-    lines.append(
-        f"layer, zipped: {layers['unbundled'] / 1e6:.2f} MB (target ≤ 1: {met(layers['unbundled'] <= 1e6)}); "
-        f"with an interpreter {layers['bundled'] / 1e6:.1f} MB (target ≤ 20: {met(layers['bundled'] <= 20e6)})"
-    )
-    return "\n".join(lines)
+def size_cells(sizes: Mapping[str, int]) -> Cells:
+    """Return the table of sizes: the layers as zipped, and what each client adds to an image."""
+    lines = [["size", "MB", "target"]]
+    for name, size in sizes.items():
+        limit = SIZE_TARGETS.get(name)
+        held = f"≤ {limit / 1e6:.0f}: {'met' if size <= limit else 'MISSED'}" if limit else ""
+        lines.append([name, f"{size / 1e6:.2f}", held])
+    return lines
 
 
-def met(within: bool) -> str:
-    """Return the word for a verdict."""
-    return "met" if within else "MISSED"
-
-
-def start_table(starts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """Format the cold starts."""
-    head = f"{'INIT in the container, ms (median)':<44}{SAMOVAR:>10}{PEER:>14}{'ratio':>8}"
-    lines = [head, "─" * len(head)]
+def start_cells(starts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Cells:
+    """Return the table of cold starts."""
+    lines = [["INIT in the container, ms", SAMOVAR, PEER, "ratio"]]
     for row, both in starts.items():
         ours, theirs = both[SAMOVAR]["median"], both[PEER]["median"]
-        lines.append(f"{row:<44}{ours:>10.1f}{theirs:>14.1f}{ours / theirs:>8.2f}")
-    return "\n".join(lines)
+        lines.append([row, f"{ours:,.0f}", f"{theirs:,.0f}", f"{ours / theirs:.2f}"])
+    return lines
 
 
 if __name__ == "__main__":

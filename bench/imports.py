@@ -6,6 +6,7 @@ machine disturbs all of them. Each runs with `-S`, as the runtime does, and find
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import sys
@@ -38,6 +39,7 @@ IMPORTS = (
 
 def main() -> int:
     """Print the table, the cheapest first."""
+    argparse.ArgumentParser(prog="python -m bench.imports", description=__doc__).parse_args()
     environment = {"PYTHONPATH": sysconfig.get_path("purelib"), "PATH": os.defpath}
     taken: dict[str, list[float]] = {source: [] for source in IMPORTS}
     for _ in range(ROUNDS):

@@ -14,6 +14,9 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from bench import output
 
 IMAGE = "samovar-base/python:3.15"
 PYTHON = "python3.15"
@@ -23,13 +26,13 @@ HANDLERS = {
     "heavy": "boto3 client at INIT",
     "heavy_when_needed": "boto3 client when needed",
 }
+ENDS = {"next": "spawn to first /next", "answer": "spawn to first answer"}
 _MOUNTED = Path("/bench")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table, write bench/results/lazy.json, and return exit code 0, even without a container engine."""
-    parser = argparse.ArgumentParser(prog="python -m bench.lazy")
-    parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")), help="also QUICK=1")
+    """Print and write the figures, and return exit code 0, even without a container engine."""
+    parser = output.arguments("bench.lazy", __doc__)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     rounds = 5 if options.quick else 25
@@ -45,9 +48,8 @@ def outside(rounds: int, quick: bool) -> int:
     from docker.errors import DockerException, ImageNotFound
 
     from bench import report
-    from bench.stage import CHECKOUT
 
-    folder = CHECKOUT / "build" / "lazy"
+    folder = output.RUNS / "lazy"
     _prepare(folder)
     try:
         engine = docker.from_env(timeout=600)
@@ -68,22 +70,38 @@ def outside(rounds: int, quick: bool) -> int:
         print(f"bench.lazy: no figures, since no container engine answers ({exc})", file=sys.stderr)
         return 0
     measured = json.loads((folder / "measured.json").read_text())
-    lines = [f"{'':50}{'eager':>10}{'lazy':>10}{'ratio':>8}"]
-    summaries: dict[str, dict[str, dict[str, float]]] = {}
-    for handler, title in HANDLERS.items():
-        for what, text in (("next", "spawn to first /next"), ("answer", "spawn to first answer")):
-            summaries[f"{handler}_{what}"] = pair = {
-                mode: report.summary(measured["ms"][f"{handler} {mode} {what}"]) for mode in ("eager", "lazy")
+    document: dict[str, Any] = {
+        "machine": {**report.machine(), "python": measured["python"]},
+        "quick": quick,
+        "image": IMAGE,
+        "ms": {
+            f"{handler}_{end}": {
+                mode: report.summary(measured["ms"][f"{handler} {mode} {end}"]) for mode in ("eager", "lazy")
             }
-            eager, lazy = pair["eager"]["median"], pair["lazy"]["median"]
-            lines.append(f"{title + ', ' + text:50}{eager:8.1f}ms{lazy:8.1f}ms{lazy / eager:8.2f}")
-    print(f"SAMOVAR_LAZY_IMPORTS=all, Python {measured['python']} in {IMAGE}; medians of {rounds}")
-    print("\n".join(lines))
-    if not quick:
-        document = {"machine": {**report.machine(), "python": measured["python"]}, "image": IMAGE, "ms": summaries}
-        (CHECKOUT / "bench" / "results").mkdir(exist_ok=True)
-        (CHECKOUT / "bench" / "results" / "lazy.json").write_text(json.dumps(document, indent=1) + "\n")
+            for handler in HANDLERS
+            for end in ENDS
+        },
+    }
+    print(report.filled(title(document)), "", report.text(cells(document)), sep="\n")
+    print(report.filled(report.about(document["machine"])))
+    print(f"All figures: {output.shown(output.write('lazy', document, output.folder(quick)))}")
     return 0
+
+
+def title(document: Mapping[str, Any]) -> str:
+    """Say what was measured."""
+    rounds = document["ms"]["echo_next"]["eager"]["n"]
+    return f"SAMOVAR_LAZY_IMPORTS=all, Python {document['machine']['python']} in a container; medians of {rounds}"
+
+
+def cells(document: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table: a line for each handler and end point."""
+    lines = [["ms", "eager", "lazy", "ratio"]]
+    for handler, name in HANDLERS.items():
+        for end, point in ENDS.items():
+            eager, lazy = (document["ms"][f"{handler}_{end}"][mode]["median"] for mode in ("eager", "lazy"))
+            lines.append([f"{name}, {point}", f"{eager:.1f}", f"{lazy:.1f}", f"{lazy / eager:.2f}"])
+    return lines
 
 
 def _prepare(folder: Path) -> None:
@@ -92,12 +110,12 @@ def _prepare(folder: Path) -> None:
 
     shutil.rmtree(folder, ignore_errors=True)
     plain = shutil.ignore_patterns("__pycache__", "results", "local")
-    shutil.copytree(stage.CHECKOUT / "bench", folder / "bench", ignore=plain)
+    shutil.copytree(output.CHECKOUT / "bench", folder / "bench", ignore=plain)
     shutil.copytree(
-        stage.CHECKOUT / "runtime" / "samovar", folder / "opt" / "samovar" / "lib" / "samovar", ignore=plain
+        output.CHECKOUT / "runtime" / "samovar", folder / "opt" / "samovar" / "lib" / "samovar", ignore=plain
     )
-    shutil.copy2(stage.CHECKOUT / "bootstrap", folder / "opt" / "bootstrap")
-    shutil.copy2(stage.CHECKOUT / "layer" / "cold.py", folder / "cold.py")
+    shutil.copy2(output.CHECKOUT / "bootstrap", folder / "opt" / "bootstrap")
+    shutil.copy2(output.CHECKOUT / "runtime" / "samovar" / "local" / "layer" / "cold.py", folder / "cold.py")
     shutil.move(folder / "bench" / "handlers", folder / "task")
     for name in stage.DISTRIBUTIONS:
         if name not in ("awslambdaric", "orjson", "simplejson", "snapshot-restore-py"):  # not for this interpreter

@@ -1,4 +1,4 @@
-"""Readable results: summaries, a table, Markdown, a chart, and a progress bar.
+"""Readable results: summaries, tables for a terminal and for a page, a chart, and a progress bar.
 
 Knows nothing about how anything was measured.
 """
@@ -10,14 +10,16 @@ import platform
 import shutil
 import statistics
 import sys
+import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 from xml.sax.saxutils import escape
 
 REFERENCE = "awslambdaric"
+WIDTH = 80  # columns of a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,41 +95,46 @@ def verdicts(metric: Metric, results: Summaries, row: str) -> list[Verdict]:
     return found
 
 
-def table(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, row: str) -> str:
-    """Format the figures as text: a metric a line, a runtime a column, the ratio to the reference in brackets."""
+Cells = list[list[str]]  # a table's lines, the head first
+
+
+def compared(
+    metrics: Sequence[Metric],
+    rows: Mapping[str, str],
+    results: Summaries,
+    row: str,
+    held: Callable[[Sequence[Verdict]], str],
+) -> Cells:
+    """Return a line for each metric: each row's figure, its ratio to the reference in brackets, and the verdict."""
     shown = [name for name in rows if any(name in results.get(metric.key, {}) for metric in metrics)]
     cells = [["", *(rows[name] for name in shown), "target"]]
     for metric in metrics:
-        measured = results.get(metric.key)
-        if measured:
-            held = "; ".join(str(verdict) for verdict in verdicts(metric, results, row))
-            cells.append([f"{metric.title}, {metric.unit}", *(_cell(metric, measured, name) for name in shown), held])
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = []
-    for number, line in enumerate(cells):
-        parts = [line[0].ljust(widths[0]), *(line[i].rjust(widths[i]) for i in range(1, len(line) - 1)), line[-1]]
-        lines.append("  ".join(parts).rstrip())
-        if number == 0:
-            lines.append("  ".join("─" * width for width in widths))
-    return "\n".join(lines)
+        if measured := results.get(metric.key):
+            figures = [_cell(metric, measured, name) for name in shown]
+            cells.append([f"{metric.title}, {metric.unit}", *figures, held(verdicts(metric, results, row))])
+    return cells
 
 
-def markdown(metrics: Sequence[Metric], rows: Mapping[str, str], results: Summaries, row: str, about: str) -> str:
-    """Format the table for the README, with the machine and the date below it."""
-    shown = [name for name in rows if any(name in results.get(metric.key, {}) for metric in metrics)]
-    lines = ["| | " + " | ".join(rows[name] for name in shown) + " | target |"]
-    lines.append("|---|" + "--:|" * len(shown) + "---|")
-    for metric in metrics:
-        measured = results.get(metric.key)
-        if measured:
-            held = "; ".join(
-                f"{verdict}".replace("MISSED", "**missed**").replace(": met", " ✔")
-                for verdict in verdicts(metric, results, row)
-            )
-            cells = [_cell(metric, measured, name) for name in shown]
-            cells = [f"**{cell}**" if name == row and cell else cell for name, cell in zip(shown, cells, strict=True)]
-            lines.append(f"| {metric.title}, {metric.unit} | " + " | ".join(cells) + f" | {held} |")
-    return "\n".join([*lines, "", about, ""])
+def text(cells: Cells) -> str:
+    """Format a table for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join([first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))])
+        for first, *rest in cells
+    ]
+    lines.insert(1, "  ".join("─" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown(cells: Cells) -> str:
+    """Format a table for a page."""
+    head, *lines = (f"| {' | '.join(line)} |" for line in cells)
+    return "\n".join([head, "|---|" + "--:|" * (len(cells[0]) - 1), *lines])
+
+
+def filled(words: str) -> str:
+    """Break a sentence into lines for a terminal."""
+    return textwrap.fill(words, WIDTH)
 
 
 def _cell(metric: Metric, measured: Mapping[str, Mapping[str, float]], name: str) -> str:
@@ -243,7 +250,7 @@ class Progress:
         seconds = time.monotonic() - self._start
         left = seconds / share - seconds if share else 0.0
         if self._terminal:
-            width = min(shutil.get_terminal_size().columns, 110)
+            width = min(shutil.get_terminal_size().columns, WIDTH)
             bar = "█" * round(share * 30) + "░" * (30 - round(share * 30))
             self._out.write(f"\r{bar} {share:4.0%} {what}, {left:.0f} s left"[:width].ljust(width - 1))
         elif int(share * 10) > self._shown:
@@ -254,5 +261,5 @@ class Progress:
     def close(self) -> None:
         """Clear the line, for the table."""
         if self._terminal:
-            self._out.write("\r" + " " * (min(shutil.get_terminal_size().columns, 110) - 1) + "\r")
+            self._out.write("\r" + " " * (min(shutil.get_terminal_size().columns, WIDTH) - 1) + "\r")
             self._out.flush()

@@ -1,4 +1,4 @@
-"""Samovar beside its peers: cold start, warm invocations, memory, small CPU shares. `python -m bench.runtime --help`.
+"""Samovar beside its peers: cold start, warm invocations, memory, small CPU shares.
 
 Every round of every part visits all rows in turn, so that other load on the machine affects all of them. The process
 under test has one core and the scripted Runtime API another; if there is only one, they share it.
@@ -15,14 +15,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 
-from bench import events, platform, quota, report
+from bench import events, output, platform, quota, report
 from bench.launcher import Launcher, RuntimeDied
 from bench.report import Metric
-from bench.stage import CHECKOUT, Stage, stage
+from bench.stage import Stage, stage
 
-RESULTS = CHECKOUT / "bench" / "results"
 OURS = "samovar"
 ROWS = {  # name -> heading
     "samovar": "Samovar",
@@ -45,8 +45,8 @@ _EVENTS: dict[str, Callable[[], bytes]] = {
 
 METRICS = (
     Metric("next", "spawn to first /next, no imports", "ms", 1, 0.35, "bare", 1.25),
-    Metric("answer", "spawn to first answer, no imports, 1 KB", "ms", 1, 0.42),
-    Metric("next_cpu", "processor time to first /next, no imports", "ms", 1),
+    Metric("answer", "spawn to first answer, no imports", "ms", 1, 0.42),
+    Metric("next_cpu", "CPU time to first /next, no imports", "ms", 1),
     Metric("typical_next", "spawn to first /next, typical", "ms", 1, 0.88),
     Metric("typical_answer", "spawn to first answer, typical", "ms", 1),
     Metric("heavy_next", "spawn to first /next, boto3 client", "ms", 0),
@@ -64,23 +64,23 @@ METRICS = (
     Metric("warm_5m_upload", "warm, 5 MB upload, p99", "ms", 2, statistic="p99"),
     Metric("warm_5m", "warm, 5 MB of records", "ms", 2, 0.50),
     Metric("warm_5m", "warm, 5 MB of records, p99", "ms", 2, statistic="p99"),
-    Metric("cpu_1k", "processor time an invocation, 1 KB", "µs", 1),
-    Metric("cpu_typical", "processor time an invocation, typical", "µs", 1),
-    Metric("cpu_5m_upload", "processor time an invocation, 5 MB upload", "ms", 2),
-    Metric("cpu_5m", "processor time an invocation, 5 MB of records", "ms", 2),
+    Metric("cpu_1k", "CPU time warm, 1 KB", "µs", 1),
+    Metric("cpu_typical", "CPU time warm, typical", "µs", 1),
+    Metric("cpu_5m_upload", "CPU time warm, 5 MB upload", "ms", 2),
+    Metric("cpu_5m", "CPU time warm, 5 MB of records", "ms", 2),
     Metric("rss_init", "RSS after INIT, no imports", "MB", 1),
     Metric("rss_300", "RSS after 300 invocations, 1 KB", "MB", 1, 0.68),
     Metric("rss_3000", "RSS after 3,000 invocations, 1 KB", "MB", 1),
     Metric("peak_5m_upload", "peak RSS, 5 MB upload", "MB", 1, 0.60),
     Metric("peak_5m", "peak RSS, 5 MB of records", "MB", 1, 0.60),
-    Metric("heap", "warm, heavy heap and cyclic garbage", "µs", 0),
-    Metric("heap", "warm, heavy heap and cyclic garbage, p99", "µs", 0, statistic="p99"),
-    Metric("quota_07_echo_answer", "0.07 core: spawn to first answer, no imports", "ms", 0),
-    Metric("quota_07_typical_answer", "0.07 core: spawn to first answer, typical", "ms", 0),
-    Metric("quota_07_typical_run", "0.07 core: spawn to 100th answer, typical", "ms", 0),
-    Metric("quota_28_echo_answer", "0.28 core: spawn to first answer, no imports", "ms", 0),
-    Metric("quota_28_typical_answer", "0.28 core: spawn to first answer, typical", "ms", 0),
-    Metric("quota_28_typical_run", "0.28 core: spawn to 100th answer, typical", "ms", 0),
+    Metric("heap", "warm, heavy heap", "µs", 0),
+    Metric("heap", "warm, heavy heap, p99", "µs", 0, statistic="p99"),
+    Metric("quota_07_echo_answer", "0.07 core: first answer, no imports", "ms", 0),
+    Metric("quota_07_typical_answer", "0.07 core: first answer, typical", "ms", 0),
+    Metric("quota_07_typical_run", "0.07 core: 100th answer, typical", "ms", 0),
+    Metric("quota_28_echo_answer", "0.28 core: first answer, no imports", "ms", 0),
+    Metric("quota_28_typical_answer", "0.28 core: first answer, typical", "ms", 0),
+    Metric("quota_28_typical_run", "0.28 core: 100th answer, typical", "ms", 0),
 )
 _CHART = (
     "next",
@@ -98,11 +98,46 @@ _CHART = (
     "quota_07_typical_run",
 )
 _CHART_ROWS = {name: ROWS[name] for name in ("samovar", "awslambdaric", "urllib3")}
-_README_ROWS = {name: ROWS[name] for name in ("samovar", "awslambdaric", "urllib3", "samovar-urllib3", "raw", "bare")}
+_PAGE_ROWS = {name: ROWS[name] for name in ("samovar", "awslambdaric", "urllib3", "samovar-urllib3", "raw", "bare")}
 
 
-def _charted() -> list[Metric]:
-    return [next(metric for metric in METRICS if metric.key == key) for key in _CHART]
+def cells(results: report.Summaries) -> report.Cells:
+    """Return the table of the page."""
+    return report.compared(METRICS, _PAGE_ROWS, results, OURS, lambda verdicts: "; ".join(map(str, verdicts)))
+
+
+def printed(metrics: Sequence[Metric], results: report.Summaries) -> str:
+    """Format the table for a terminal: as many rows as fit, and below it the targets that were missed."""
+    rows = dict(ROWS)
+    while True:
+        table = report.text(report.compared(metrics, rows, results, OURS, _word))
+        if len(rows) == 1 or max(map(len, table.splitlines())) <= report.WIDTH:
+            break
+        rows.popitem()
+    targets = missed(metrics, results)
+    return "\n".join([table, *(report.filled(f"MISSED: {target}") for target in targets)])
+
+
+def missed(metrics: Sequence[Metric], results: report.Summaries) -> list[str]:
+    """Return the targets that were missed, each with its figures."""
+    return [
+        f"{metric.title}: {verdict.ratio:.2f} × {verdict.against}, target {verdict.limit:.2f}"
+        for metric in metrics
+        for verdict in report.verdicts(metric, results, OURS)
+        if not verdict.met
+    ]
+
+
+def chart(results: report.Summaries, about: str) -> str:
+    """Draw the chart of the page."""
+    metrics = [next(metric for metric in METRICS if metric.key == key) for key in _CHART]
+    return report.svg(metrics, _CHART_ROWS, results, OURS, about)
+
+
+def _word(verdicts: Sequence[report.Verdict]) -> str:
+    if not verdicts:
+        return ""
+    return "met" if all(verdict.met for verdict in verdicts) else "MISSED"
 
 
 def _described(results: report.Summaries) -> dict[str, object]:
@@ -385,26 +420,18 @@ def measure(bench: Bench, rounds: Mapping[str, int], progress: report.Progress, 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, write the results and return 0, even if targets are missed: figures are not a test."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.runtime", description=__doc__.partition("\n")[0] if __doc__ else None
-    )
-    parser.add_argument(
-        "--quick", action="store_true", default=bool(os.environ.get("QUICK")), help="few rounds; also QUICK=1"
-    )
+    """Print the table, write the figures and return 0, even if targets are missed: figures are not a test."""
+    parser = output.arguments("bench.runtime", __doc__)
     parser.add_argument("--only", help=f"run only these parts, separated by commas: {', '.join(PARTS)}")
     parser.add_argument("--rows", help=f"run only these rows, separated by commas: {', '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, help="the number of rounds of each part")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help=f"where the results go (default: {RESULTS.relative_to(CHECKOUT)}; none with --quick, --only or --rows)",
-    )
+    parser.add_argument("--out", type=Path, help="the folder for the figures (default: below build/bench)")
     parser.add_argument("--min", action="store_true", help="show the fastest of each instead of the median")
     options = parser.parse_args(arguments)
     parts = _chosen(parser, "--only", options.only, PARTS)
     rows = _chosen(parser, "--rows", options.rows, ROWS)
-    out = options.out or (None if options.quick or options.only or options.rows else RESULTS)
+    kind = "partial" if options.only or options.rows else "quick" if options.quick else "full"
+    folder = options.out or (output.RUNS / "partial" if kind == "partial" else output.folder(options.quick))
 
     print("bench: preparing the interpreter in build/bench", file=sys.stderr)
     bench = Bench(stage(), rows)
@@ -424,29 +451,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for metric, by_row in bench.samples.items()
     }
     machine = report.machine()
-    about = report.about(machine) + f"; {'quick' if options.quick else 'full'} run of {time.monotonic() - began:.0f} s"
+    seconds = round(time.monotonic() - began)
     shown = (
         [replace(metric, statistic="min") for metric in METRICS if metric.statistic == "median"]
         if options.min
         else METRICS
     )
-    print(report.table(shown, ROWS, results, OURS))
-    print(about)
+    print(printed(shown, results))
+    print(report.filled(f"{report.about(machine)}; {kind} run of {seconds} s"))
     for note in notes:
-        print(f"note: {note}")
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        document = {
-            "machine": machine,
-            "quick": options.quick,
-            "notes": notes,
-            "rows": ROWS,
-            "metrics": _described(results),
-        }
-        (out / "runtime.json").write_text(json.dumps(document, indent=1) + "\n")
-        (out / "runtime.svg").write_text(report.svg(_charted(), _CHART_ROWS, results, OURS, about))
-        (out / "README-table.md").write_text(report.markdown(METRICS, _README_ROWS, results, OURS, about))
-        print(f"written to {out}")
+        print(report.filled(f"note: {note}"))
+    document = {
+        "machine": machine,
+        "versions": {"awslambdaric": metadata.version("awslambdaric")},
+        "quick": options.quick,
+        "seconds": seconds,
+        "notes": notes,
+        "rows": ROWS,
+        "metrics": _described(results),
+    }
+    written = output.write("runtime", document, folder)
+    page = written.with_suffix(".md")
+    page.write_text(report.markdown(cells(results)) + "\n", encoding="utf-8")
+    print(f"All rows: {output.shown(page)}\nAll figures: {output.shown(written)}")
     return 0
 
 

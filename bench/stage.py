@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from layer import cold
+from bench.output import CHECKOUT, RUNS
+from samovar.local.layer import cold
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = (
     "awslambdaric",
     "simplejson",
@@ -83,7 +83,7 @@ class Stage:
 
 def stage(folder: Path | None = None) -> Stage:
     """Create the stage or update it: the interpreter once, Samovar and the handlers on every call."""
-    folder = folder or CHECKOUT / "build" / "bench"
+    folder = folder or RUNS
     folder.mkdir(parents=True, exist_ok=True)
     _lock(folder / "lock")
     prefix = folder / "python"

@@ -13,7 +13,7 @@ from hypothesis import settings
 from samovar.local.rie import RIE
 
 ROOT = Path(__file__).resolve().parent.parent
-REAL = ("rie", "container", "attach")  # every test in these folders needs a real part
+REAL = ("attach", "container", "deploy", "docs", "new_user", "rie")  # every test in these folders needs a real part
 # bootstrap uses the python3 on PATH; make that the interpreter that runs the tests.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 

@@ -1,6 +1,7 @@
 """`bootstrap` wherever it may lie, and what it says when something is missing."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from layer import cold
+from samovar.local.layer import cold
+from samovar.local.testing.scripted_api import Answer, ScriptedRuntimeApi, invocation
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,6 +57,37 @@ def test_the_cold_path_in_one_file_is_used_where_it_fits(tmp_path: Path, made_by
     code, said = start(tmp_path / "bootstrap", **own)
     assert code == 1
     assert said.startswith("samovar: GET /2018-06-01/runtime/invocation/next: cannot connect to [::1]:1")
+
+
+@pytest.mark.parametrize("form", ["Text", "JSON"])
+@pytest.mark.parametrize("made_by", ["this Python", "another", "another release of this one"])
+def test_a_layer_for_another_python_says_so_in_one_warning(tmp_path: Path, made_by: str, form: str) -> None:
+    package = tmp_path / "samovar" / "lib" / "samovar"
+    shutil.copytree(ROOT / "runtime" / "samovar", package)
+    shutil.copy(ROOT / "bootstrap", tmp_path)
+    (tmp_path / "app.py").write_text("def handler(event, context): ...\n")
+    one_file, runs, built = cold.build(package.parent), "{}.{}".format(*sys.version_info), "Python 3.99"
+    if made_by == "another":
+        one_file.rename(package / "cold.cpython-399.bin")
+    elif made_by == "another release of this one":
+        built = f"another release of Python {runs}"
+        one_file.write_bytes(b"\0\0\r\n" + one_file.read_bytes()[4:])
+    with ScriptedRuntimeApi(invocation(b"1"), invocation(b"2"), Answer(status=500)) as api:
+        env = {"PATH": os.defpath, "SAMOVAR_PYTHON": sys.executable, "AWS_LAMBDA_LOG_FORMAT": form}
+        env |= {"_HANDLER": "app.handler", "LAMBDA_TASK_ROOT": str(tmp_path), "AWS_LAMBDA_RUNTIME_API": api.address}
+        done = subprocess.run([tmp_path / "bootstrap"], env=env, capture_output=True, text=True)
+        assert [request.body for request in api.posted()] == [b"null", b"null"]
+    if made_by == "this Python":
+        assert done.stdout == ""
+        return
+    (line,) = done.stdout.splitlines()
+    assert f"Samovar's layer is for {built}, and this is Python {runs}: " in line
+    assert f"`samovar layer --python {runs}` builds" in line
+    if form == "JSON":
+        record = json.loads(line)
+        assert (record["level"], record["logger"]) == ("WARNING", "samovar")
+    else:
+        assert line.startswith("[WARNING]\t")
 
 
 @pytest.mark.parametrize("variables", [{}, {"PYTHONSAFEPATH": "1"}], ids=["", "safe-path"])
@@ -106,7 +139,7 @@ def opt(tmp_path: Path) -> Path:
     folder = tmp_path / "opt"
     folder.mkdir()
     shutil.copy(ROOT / "bootstrap", folder)
-    shutil.copy(ROOT / "layer" / "samovar-exec", folder)
+    shutil.copy(ROOT / "runtime" / "samovar" / "local" / "layer" / "files" / "samovar-exec", folder)
     (folder / "runtime").symlink_to(ROOT / "runtime")
     return folder
 

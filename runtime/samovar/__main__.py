@@ -7,16 +7,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+compiled_ahead = False  # whether this module came out of cold.*.bin, which sets it
+
 
 def main(package_root: str = "") -> "NoReturn":
     """Run the handler that the argument names, or else `_HANDLER`. package_root: the folder that holds the package, put
     last on sys.path.
     """
     if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
-        sys.stderr.write(
+        wrong = len(sys.argv) > 2
+        (sys.stderr if wrong else sys.stdout).write(
             "usage: python -m samovar [MODULE.FUNCTION | exec:PROGRAM]   (default: the variable _HANDLER)\n"
+            "This is the runtime, which Lambda starts. On your machine: samovar run MODULE.FUNCTION\n"
         )
-        sys.exit(2)
+        sys.exit(2 if wrong else 0)
     name = sys.argv[1] if len(sys.argv) > 1 else None
     if name == "--version":
         from samovar import __version__
@@ -34,6 +38,13 @@ def main(package_root: str = "") -> "NoReturn":
     # without another reference the old stream would close the file below both.
     sys.stdout = sys.__stdout__ = streams.unbuffered(sys.stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = streams.unbuffered(sys.stderr)  # type: ignore[misc]
+    if package_root and not compiled_ahead:
+        import posix
+
+        if misfits := [name for name in posix.listdir(f"{package_root}/samovar") if name.startswith("cold.")]:
+            from samovar import misfit
+
+            misfit.warn(misfits[0])
     loop.run(name)
 
 

@@ -1,5 +1,5 @@
 # What `bootstrap` starts. A file, because libraries look for `__main__.__file__`. Without docstring and functions,
-# because it is compiled at every cold start. layer/cold.py makes cold.*.bin; a checkout has none.
+# because it is compiled at every cold start. local/layer/cold.py makes cold.*.bin; a checkout has none.
 import sys
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import posix
 import sys
 from _signal import ITIMER_REAL, getitimer, setitimer  # type: ignore[import-not-found]
 
-from samovar import codec, failure, handler, logging_hook, logs
+from samovar import __version__, codec, failure, handler, logging_hook, logs
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import LARGEST, Fault, is_failure
@@ -29,8 +29,13 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
     Exits 1 after a failure in INIT, or when the Runtime API does not answer as it must; SystemExit and signals keep
     their own code.
     """
-    name = handler_name or _variable(b"_HANDLER", "the handler, as MODULE.FUNCTION (or give it as an argument)")
-    address = _variable(b"AWS_LAMBDA_RUNTIME_API", "host:port of the Runtime API; Lambda and the RIE set it")
+    name = handler_name or _variable(
+        b"_HANDLER", "the handler, as MODULE.FUNCTION; to run it here: samovar run HANDLER"
+    )
+    address = _variable(
+        b"AWS_LAMBDA_RUNTIME_API",
+        f"only Lambda or its emulator starts this; to run the handler here: samovar run {name}",
+    )
     try:
         client = RuntimeClient(address)
     except ValueError as exc:
@@ -66,6 +71,8 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
 
     logs.read_settings()
     logging_hook.install()
+    if logs.level_name() == "DEBUG":
+        logs.record("DEBUG", f"Samovar {__version__} on Python {sys.version.partition(' ')[0]}, {sys.executable}")
     failure.hold_reserve()
     gc.freeze()  # the interpreter's and the runtime's own objects live on: no collection needs to walk them
     try:

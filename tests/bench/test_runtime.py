@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import events, platform, quota, report, runtime
+from bench import events, output, platform, publish, quota, report, runtime
 from bench.launcher import Launcher, RuntimeDied
 from bench.stage import Stage, stage
 
@@ -36,6 +36,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     process = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stdout + process.stderr
     (folder / "stdout").write_text(process.stdout)
+    (folder / "runtime.svg").write_text(publish.chart(publish.documents(folder)["runtime"]))
     return folder
 
 
@@ -65,11 +66,12 @@ def test_every_row_has_its_figures(results: Path) -> None:
     assert all(document["machine"].values())
 
 
-def test_the_table_the_picture_and_the_fragment_say_the_same(results: Path) -> None:
+def test_the_printed_table_the_picture_and_the_page_say_the_same(results: Path) -> None:
     metrics = json.loads((results / "runtime.json").read_text())["metrics"]
     shown = f"{metrics['next']['rows']['awslambdaric']['median']:.1f}"
-    for name in ("stdout", "README-table.md", "runtime.svg"):
+    for name in ("stdout", "runtime.md", "runtime.svg"):
         assert shown in (results / name).read_text()
+    assert shown in publish.page(publish.documents(output.PUBLISHED) | publish.documents(results))
     ET.parse(results / "runtime.svg")
 
 

@@ -81,6 +81,6 @@ def os_image(client: Any, bundle: Path, samovar_image: Callable[[str], str]) -> 
     folder = bundle.parent / "context"
     engine.copy_checkout(folder)
     (folder / "build").mkdir()
-    shutil.copy(bundle.parent / "layer.zip", folder / "build")
+    shutil.copy(engine.archive(bundle.parent), folder / "build")
     arguments = {"SAMOVAR_IMAGE": samovar_image("3.11"), "OS_IMAGE": engine.OS_ONLY}
     return engine.build(client, folder, "samovar-test/os", dockerfile="Dockerfile.os", buildargs=arguments)

@@ -19,6 +19,8 @@ import docker
 import docker.errors
 import urllib3
 
+from samovar.local.layer.build import Order
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 TASK = Path(__file__).resolve().parent / "task"
 GET_ENGINE = "tools/docker-engine starts one on Debian, as root; elsewhere start Docker or set DOCKER_HOST"
@@ -137,7 +139,13 @@ def copy_checkout(target: Path) -> None:
 def layer(version: str, target: Path, **variables: str) -> Path:
     """Build the layer in `target` with layer.zip.mk and return the zip."""
     make(version, target, "layer", 0, **variables)
-    return target / "layer.zip"
+    return archive(target)
+
+
+def archive(folder: Path) -> Path:
+    """Return the one layer in `folder`."""
+    (found,) = folder.glob("layer*.zip")
+    return found
 
 
 def make(version: str, target: Path, goal: str, expect: int = 0, /, **variables: str) -> str:
@@ -153,10 +161,22 @@ def make(version: str, target: Path, goal: str, expect: int = 0, /, **variables:
     return done.stdout
 
 
-def direct(*arguments: object, status: int = 1) -> str:
-    """Run layer/build.py with the tools that make has installed; check its exit status and return its output."""
-    tools = ROOT / "build" / "layer-tools" / "bin" / "python"
-    done = subprocess.run([tools, ROOT / "layer" / "build.py", *map(str, arguments)], capture_output=True, text=True)
+DIRECT = """
+import sys
+from pathlib import Path
+from samovar.local.console import CommandError
+from samovar.local.layer import build
+try:
+    build.layer_zip(eval(sys.argv[1], vars(build)), Path(sys.argv[2]), Path(sys.argv[2]).with_suffix(".cdx.json"))
+except CommandError as error:
+    sys.exit(str(error))
+"""
+
+
+def direct(order: Order, target: Path, status: int = 1) -> str:
+    """Build `order` as `target` by itself, without the command; check the exit status and return the output."""
+    written = repr(order).replace("PosixPath(", "Path(")
+    done = subprocess.run([sys.executable, "-c", DIRECT, written, target], capture_output=True, text=True)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -164,7 +184,9 @@ def direct(*arguments: object, status: int = 1) -> str:
 def unpack(archive: Path, target: Path) -> Path:
     """Unpack a layer as Lambda does, with a folder to mount another layer's Python packages on."""
     (target / "python").mkdir(parents=True)
-    subprocess.run([sys.executable, ROOT / "layer" / "unpack.py", archive, target], check=True)
+    subprocess.run(
+        [sys.executable, ROOT / "runtime" / "samovar" / "local" / "layer" / "unpack.py", archive, target], check=True
+    )
     for folder, _, _ in os.walk(target):
         os.chmod(folder, 0o755)
     return target

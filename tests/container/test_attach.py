@@ -35,7 +35,6 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Any]]
         command = [
             "docker",
             "run",
-            "--rm",
             "--name",
             container,
             "--network",

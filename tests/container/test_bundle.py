@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from layer import build
+from samovar.local.layer.build import Order
 from tests.container import engine
 from tests.container.conftest import RUNNING
 from tests.container.engine import Environment, direct, make
@@ -65,11 +65,11 @@ def test_what_a_function_does_not_need_is_left_out(bundle: Path) -> None:
 
 
 def test_at_most_twenty_megabytes(bundle: Path) -> None:
-    assert (bundle.parent / "layer.zip").stat().st_size <= 20_000_000
+    assert engine.archive(bundle.parent).stat().st_size <= 20_000_000
 
 
 def test_the_bill_of_materials_names_the_interpreter_and_its_libraries(bundle: Path) -> None:
-    bom = json.loads((bundle.parent / "layer.cdx.json").read_text())
+    bom = json.loads(engine.archive(bundle.parent).with_suffix(".cdx.json").read_text())
     components = {row["name"]: row for row in bom["components"]}
     assert components["cpython"]["version"].startswith("3.11.")
     for library in (bundle / "samovar" / "python" / "lib").glob("*.so*"):
@@ -94,7 +94,7 @@ def test_a_later_c_library_than_the_bases_is_refused(
         ["strings", "-a", prefix(version) / "bin" / f"python{version}"], capture_output=True, text=True
     ).stdout
     assert {f"GLIBC_{asked}", symbol} <= set(listed.split())
-    assert not (tmp_path / "layer.zip").exists()
+    assert not list(tmp_path.glob("*.zip"))
 
 
 def test_uv_brings_the_interpreter(
@@ -121,8 +121,5 @@ def test_uv_brings_the_interpreter(
     listed = tmp_path / "downloads.json"
     listed.write_text(json.dumps({"cpython-3.11.2-linux-x86_64-gnu": download}))
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", str(listed))
-    make("3.11", tmp_path, "layer")  # the tools, and the wheels below
-    wheels = build.wheels("3.11", "x86_64", (2, 36), engine.ROOT / "build" / "wheels")
-    options = ["--python-version", "3.11", "--base", "debian12", "--bundle", "--wheels", wheels, "--cache", tmp_path]
-    options += ["--bytecode-image", engine.BASES["3.11"][0]]
-    assert "includes Python 3.11.2" in direct("--zip", tmp_path / "layer.zip", *options, status=0)
+    order = Order("3.11", "x86_64", tmp_path, "debian12", bundle=True, bytecode_image=engine.BASES["3.11"][0])
+    assert "includes Python 3.11.2" in direct(order, tmp_path / "layer.zip", 0)

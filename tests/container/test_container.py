@@ -180,3 +180,16 @@ def test_smallest_environment(fresh: Start) -> None:
     environment = fresh(memory=128, cpus=128 / engine.VCPU_MB)
     assert [environment.invoke({"do": "hello"})["calls"] for _ in range(3)] == [1, 2, 3]
     assert environment.wait_log(SUCCESS).count(SUCCESS) == 1
+
+
+def test_a_layer_for_another_python_answers_and_warns_once(
+    client: Any, opt: Callable[..., Path], official_image: Callable[[str], str], emulator: str
+) -> None:
+    mounts = {engine.TASK: "/var/task", opt("3.11"): "/opt", emulator: "/usr/local/bin/aws-lambda-rie"}
+    wrapper = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/samovar-exec"}
+    with Environment(client, official_image("3.13"), ["app.handler"], mounts=mounts, env=wrapper) as environment:
+        for _ in range(2):
+            assert environment.invoke({"do": "hello"})["executable"] == "/var/lang/bin/python3.13"
+        warnings = [line for line in environment.log().splitlines() if "[WARNING]" in line]
+    assert len(warnings) == 1
+    assert "layer is for Python 3.11, and this is Python 3.13" in warnings[0]

@@ -18,8 +18,10 @@ from tests.container.engine import ROOT, Environment
 EVENT = {"requestContext": {"http": {"method": "GET", "path": "/greeting"}}}
 
 
-def sam(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `sam …` in deploy/, and check that it succeeds. Installs the CLI if it is missing."""
+def sam(
+    *arguments: str, folder: Path = ROOT / "deploy", status: int = 0, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `sam …` in `folder`, and check its exit status. Installs the CLI if it is missing."""
     subprocess.run(["make", "--silent", "sam"], cwd=ROOT, check=True)
     hidden = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
     nowhere = {
@@ -30,9 +32,9 @@ def sam(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = hidden | nowhere | {"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-west-1"} | variables
     command: list[Any] = [ROOT / ".venv-sam" / "bin" / "sam", *arguments]
     done: subprocess.CompletedProcess[str] = subprocess.run(
-        command, cwd=ROOT / "deploy", env=environment, capture_output=True, text=True
+        command, cwd=folder, env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     return done
 
 
@@ -46,7 +48,7 @@ def built(
     """Run `sam build`, with Debian's Python 3.11 for the layer that includes one; return the result."""
     client.images.get(samovar_image("3.11")).tag("samovar")
     target = tmp_path_factory.mktemp("sam")
-    variables = {"PYTHON_VERSION": "3.11", "BASE": "debian12", "PYTHON_PREFIX": str(prefix("3.11"))}
+    variables = {"BASE": "debian12", "PYTHON_PREFIX": str(prefix("3.11"))}
     variables["BYTECODE_IMAGE"] = engine.BASES["3.11"][0]
     done = sam("build", "--build-dir", str(target), "--parameter-overrides", "Runtime=python3.11", **variables)
     assert "Build Succeeded" in done.stdout + done.stderr
@@ -64,6 +66,31 @@ def mounts(built: Path, function: str, layer: str, emulator: str) -> dict[str, s
 def test_the_template_is_valid() -> None:
     done = sam("validate", "--lint")
     assert "is a valid SAM Template" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "parameter", "asked"),
+    [("PYTHON_VERSION", "3.11", "Runtime=python3.13", "3.13"), ("ARCH", "x86_64", "Architecture=arm64", "arm64")],
+)
+@pytest.mark.parametrize("layer", ["SamovarLayer", "SamovarBundleLayer"])
+def test_a_layer_for_anything_but_the_templates_parameters_is_refused_in_one_line(
+    tmp_path: Path, layer: str, variable: str, value: str, parameter: str, asked: str
+) -> None:
+    options = ["--build-dir", str(tmp_path), "--parameter-overrides", parameter]
+    done = sam("build", layer, *options, status=1, **{variable: value})
+    name = parameter.partition("=")[0]
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if variable in line]
+    assert f"{variable}={value}, but the template's parameter {name} says {asked}: leave {variable} out" in line
+
+
+def test_the_layers_folders_are_those_that_the_parameters_can_name() -> None:
+    template = (ROOT / "deploy" / "template.yaml").read_text()
+    listed = [
+        re.search(rf"{name}:\n.*\n.*\n +AllowedValues: \[(.*)\]", template) for name in ("Runtime", "Architecture")
+    ]
+    runtimes, architectures = (found[1].split(", ") for found in listed if found)
+    folders = {path.parent.name for path in (ROOT / "deploy" / "layer").glob("*/Makefile")}
+    assert folders == {f"{runtime}-{architecture}" for runtime in runtimes for architecture in architectures}
 
 
 def test_the_managed_function_runs(

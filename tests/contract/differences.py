@@ -1,6 +1,6 @@
 """Every way in which Samovar is seen to differ from the official client, and why. A case names one or must be the same.
 
-The README's compatibility table has these rows and no others: a test compares the two.
+`make compatibility` writes docs/compatibility.md from these, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Difference(NamedTuple):
-    """A deviation on purpose. `title` and `reason` are the README's words."""
+    """A deviation on purpose. `title` and `reason` are the page's words."""
 
     title: str
     reason: str
@@ -17,8 +17,7 @@ class Difference(NamedTuple):
     """Some of its cases differ only with some versions of Python."""
 
 
-DIFFERENCES = {
-    # in every exchange, left out of the comparison by the harness and held by tests of their own
+EXCHANGE = {  # left out of the comparison by the harness, and held by tests of their own
     "compact-json": Difference(
         "JSON is written compact and in UTF-8",
         "Fewer bytes to encode and send: no space after `,` and `:`, no `\\u` escapes but where UTF-8 has no bytes. "
@@ -33,6 +32,10 @@ DIFFERENCES = {
         "The body is JSON; the official client sends no content type there",
     ),
     "user-agent": Difference("`User-Agent`", "It names the runtime that asks"),
+    "start-record": Difference(
+        "At DEBUG, INIT logs the runtime's version and interpreter",
+        "So that an operator can see which runtime runs; the official client logs nothing there",
+    ),
     "update-warning": Difference(
         "No warning about managed-runtime updates when INIT fails",
         "A custom runtime is updated with the function, so the advice would mislead",
@@ -45,7 +48,8 @@ DIFFERENCES = {
         "The stack trace of a call that never entered the handler is empty",
         "Wrong arity, or not callable: the official client shows its own frame",
     ),
-    # in values
+}
+VALUES = {
     "richer-results": Difference(
         "dataclass, datetime, date, time, UUID and Enum are serialised",
         "The official client answers with Runtime.MarshalError",
@@ -66,7 +70,12 @@ DIFFERENCES = {
         "the rest is Python's own `json` message where it differs from simplejson's",
         by_version=True,
     ),
-    # where the official client dies and loses its environment
+}
+SURVIVED = {
+    "attached-fails": Difference(
+        "A failure in what replaces `handle_event_request` or a post is reported, and the environment lives on",
+        "As the failure of the invocation, or in the log, and the response is posted. The official client exits",
+    ),
     "response-too-large": Difference(
         "A result over 6,291,556 bytes is reported and the environment lives on",
         "The official client raises at the API's 413 and exits, which costs a new INIT",
@@ -74,11 +83,6 @@ DIFFERENCES = {
     "refused": Difference(
         "A result or an error that the Runtime API refuses (4xx) is logged, and the environment lives on",
         "The platform knows what became of the invocation. The official client exits, which costs a new INIT",
-    ),
-    "server-error": Difference(
-        "At a 5xx the environment ends with one line on stderr",
-        'Both exit with 1, as the Runtime API\'s guide asks ("Runtime should exit promptly"); '
-        "the official client shows a traceback",
     ),
     "lost-answer": Difference(
         "A result whose connection is lost before the answer is logged, and the environment lives on",
@@ -134,6 +138,12 @@ DIFFERENCES = {
         "A lone surrogate in a result is escaped whatever `AWS_EXECUTION_ENV` says",
         "With that of Python 3.12 and later the official client exits",
     ),
+    "request-id-quoted": Difference(
+        "A request id goes percent-encoded into the path",
+        "The official client puts it there as it is: one with a slash is another path, at a space it exits",
+    ),
+}
+LOGS = {
     "chained": Difference(
         "Causes, contexts, notes and the members of a group are in the log",
         "After the official lines, or as `cause`, `context`, `notes` and `exceptions` in a JSON record. "
@@ -157,6 +167,12 @@ DIFFERENCES = {
         "`exc_info=True` with no exception is logged as JSON",
         "The official client's formatter raises AttributeError into the handler",
     ),
+    "preview-warning": Difference(
+        "The preview warning of Python 3.15 is not logged",
+        "It speaks of a managed runtime",
+    ),
+}
+PROCESS = {
     "shadowed-stdlib": Difference(
         "A module of the function may have the name of one that the runtime does not use",
         "A `json.py` or `types.py` beside the handler keeps the official client from starting, a `traceback.py` from "
@@ -167,11 +183,19 @@ DIFFERENCES = {
         "When it leaves the handler, its failure is logged and it exits with 1. With the official client it answers in "
         "its parent's place, and both read the events of one connection",
     ),
-    "request-id-quoted": Difference(
-        "A request id goes percent-encoded into the path",
-        "The official client puts it there as it is: one with a slash is another path, at a space it exits",
+    "native-stdout": Difference(
+        "`sys.stdout` and `sys.stderr` are Python's own streams, unbuffered",
+        "`write` returns the count and leaving `with sys.stdout` closes it, as everywhere; "
+        "the official client wraps them",
     ),
-    # in words only
+    "replaced-elsewhere": Difference(
+        "What is replaced elsewhere in the official client has no effect",
+        "Samovar calls what is put in the place of `bootstrap.handle_event_request`, of the `post_` methods of "
+        "`LambdaRuntimeClient`, and of its `marshaller`. The other functions, and the module `runtime_client`, are not "
+        "on an event's way here",
+    ),
+}
+WORDS = {
     "request-id-refused": Difference(
         "The message for an answer to `/next` without a usable request id",
         "One line on stderr that names the call; both exit with 1",
@@ -184,24 +208,19 @@ DIFFERENCES = {
         "Frames inside the log handler when a record cannot be formatted",
         "They are the runtime's own, between the caller's and `logging`'s",
     ),
-    # in the process around the handler
-    "native-stdout": Difference(
-        "`sys.stdout` and `sys.stderr` are Python's own streams, unbuffered",
-        "`write` returns the count and leaving `with sys.stdout` closes it, as everywhere; "
-        "the official client wraps them",
-    ),
-    "attached-fails": Difference(
-        "A failure in what replaces `handle_event_request` or a post is reported, and the environment lives on",
-        "As the failure of the invocation, or in the log, and the response is posted. The official client exits",
-    ),
-    "replaced-elsewhere": Difference(
-        "What is replaced elsewhere in the official client has no effect",
-        "Samovar calls what is put in the place of `bootstrap.handle_event_request`, of the `post_` methods of "
-        "`LambdaRuntimeClient`, and of its `marshaller`. The other functions, and the module `runtime_client`, are not "
-        "on an event's way here",
-    ),
-    "preview-warning": Difference(
-        "The preview warning of Python 3.15 is not logged",
-        "It speaks of a managed runtime",
+    "server-error": Difference(
+        "At a 5xx the environment ends with one line on stderr",
+        'Both exit with 1, as the Runtime API\'s guide asks ("Runtime should exit promptly"); '
+        "the official client shows a traceback",
     ),
 }
+
+GROUPS = {
+    "In every exchange": EXCHANGE,
+    "In values": VALUES,
+    "Where the official client fails or ends its environment": SURVIVED,
+    "In the log": LOGS,
+    "In the process around the handler": PROCESS,
+    "In messages and stack traces": WORDS,
+}
+DIFFERENCES = {name: difference for group in GROUPS.values() for name, difference in group.items()}

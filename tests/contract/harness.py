@@ -121,7 +121,7 @@ class Outcome:
         return tuple(
             (kind, _text(message, self.root))
             for kind, _, message in frames(self.telemetry)
-            if UPDATE_WARNING not in message
+            if not _LEFT_OUT.fullmatch(message)
         )
 
     @cached_property
@@ -217,9 +217,11 @@ _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 # The official client's remark on every failed INIT, which is left out on purpose: a whole record in either format.
 UPDATE_WARNING = b"LAMBDA_WARNING: Unhandled exception."
-_UPDATE_RECORD = re.compile(
-    rb'(?m)^(?:\[WARNING\]\t|\{"timestamp": "[^"]*", "level": "WARNING", "message": ")[^\n]*%s[^\n]*\n'
-    % re.escape(UPDATE_WARNING)
+# Ours, at DEBUG: the record that says which runtime runs.
+START_RECORD = re.compile(rb"Samovar [\d.]+ on Python 3[^\n]*")
+_LEFT_OUT = re.compile(
+    rb'(?m)^(?:\[(?:WARNING|DEBUG)\]\t|\{"timestamp": ?"[^"]*", ?"level": ?"(?:WARNING|DEBUG)", ?"message": ?")[^\n]*'
+    rb"(?:%s|%s)[^\n]*\n?" % (re.escape(UPDATE_WARNING), START_RECORD.pattern)
 )
 # A frame of a runtime, or of what started it, in a crash's traceback on stderr: its line and what is indented below
 # it. `  |` is in front of them when an exception group is shown.
@@ -262,7 +264,7 @@ def _scrub(value: Any) -> Any:
 
 def _text(data: bytes, root: str) -> str:
     """Log bytes with clocks and addresses normalised; lines that are JSON objects are compared by value."""
-    data = _UPDATE_RECORD.sub(b"", _at_home(data, root))
+    data = _LEFT_OUT.sub(b"", _at_home(data, root))
     text = data.decode("utf-8", "backslashreplace")
     text = _CRASH_FRAME.sub("", _TIME.sub(lambda match: "TIME.ms" if match[1] else "TIME", text))
     lines = []

@@ -6,7 +6,7 @@ import subprocess
 import venv
 from pathlib import Path
 
-from layer import cold
+from samovar.local.layer import cold
 from tests.contract.harness import OURS, Run, environment, execute
 from tests.contract.table import app
 

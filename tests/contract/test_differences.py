@@ -1,4 +1,4 @@
-"""The list of differences is true: each is used and real, and the README's compatibility table tells of it."""
+"""The list of differences is true: each is used and real, and docs/compatibility.md has it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 
 import pytest
 
+from tests.contract import page
 from tests.contract.contracts import CONTRACTS, pair
 from tests.contract.differences import DIFFERENCES
 from tests.contract.harness import (
-    CHECKOUT,
     OFFICIAL,
     OURS,
     OURS_URLLIB3,
+    START_RECORD,
     UPDATE_WARNING,
     Event,
     Outcome,
@@ -30,11 +31,11 @@ OWN_TEST = {
     "error-type-header",
     "init-content-type",
     "init-frames",
+    "start-record",
     "update-warning",
     "user-agent",
     "forked-child",
 }
-TABLE = "## Compatibility with awslambdaric"
 
 WORKS = Run(
     app("""
@@ -56,11 +57,12 @@ def _shown() -> set[str]:
     return OWN_TEST | {contract.differs for contract in CONTRACTS if contract.differs}
 
 
-def _rows(readme: str) -> list[tuple[str, ...]]:
-    """The cells of the compatibility table, row by row, without its head."""
-    section = readme.partition(f"\n{TABLE}\n")[2].partition("\n## ")[0]
-    table = [line for line in section.splitlines() if line.startswith("|")]
-    return [tuple(line.removeprefix("| ").removesuffix(" |").split(" | ")) for line in table[2:]]
+def _rows(text: str) -> list[tuple[str, ...]]:
+    """The cells of the page's tables of differences, row by row, without their heads."""
+    section = text.partition(f"\n## {page.HEADING}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    rows = [tuple(line.removeprefix("| ").removesuffix(" |").split(" | ")) for line in lines]
+    return [row for row in rows if row not in (("what differs", "why"), ("|---|---|",))]
 
 
 def test_every_difference_is_shown_and_every_shown_one_is_listed() -> None:
@@ -78,14 +80,18 @@ def test_a_difference_by_version_is_real_in_this_one(outcomes: Outcomes, name: s
     assert differing > 0
 
 
-def test_the_readme_has_these_rows_and_no_others() -> None:
-    rows = _rows((CHECKOUT / "README.md").read_text(encoding="utf-8"))
+def test_the_page_has_these_rows_and_no_others() -> None:
+    rows = _rows(page.PAGE.read_text(encoding="utf-8"))
     assert sorted(rows) == sorted((difference.title, difference.reason) for difference in DIFFERENCES.values())
 
 
+def test_the_page_is_the_one_that_its_command_writes() -> None:
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(), "make compatibility writes it"
+
+
 def test_a_row_that_no_difference_has_is_seen() -> None:
-    invented = f"# T\n\n{TABLE}\n\n| what differs | why |\n|---|---|\n| Invented | `a` |\n\n## Next\n\n| x | y |\n"
-    assert _rows(invented) == [("Invented", "`a`")]
+    head = f"# T\n\n## {page.HEADING}\n\nWords.\n\n| what differs | why |\n|---|---|\n"
+    assert _rows(f"{head}| Invented | `a` |\n\n## Next\n\n| x | y |\n") == [("Invented", "`a`")]
 
 
 def _init(outcomes: list[Outcome]) -> Outcome:
@@ -119,6 +125,16 @@ def test_user_agent(outcomes: Outcomes, runtime: str) -> None:
     theirs, ours = (outcomes(WORKS, which)[1].requests[0].header("User-Agent") or "" for which in (OFFICIAL, runtime))
     assert theirs.startswith("aws-lambda-python/")
     assert ours.startswith("samovar/")
+
+
+@BOTH
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+@pytest.mark.parametrize(("level", "records"), [("DEBUG", 1), ("INFO", 0), ("", 0)])
+def test_start_record(runtime: str, log_format: str, level: str, records: int) -> None:
+    env = {"AWS_LAMBDA_LOG_FORMAT": log_format, "AWS_LAMBDA_LOG_LEVEL": level}
+    run = Run(app("def handler(event, context):\n    pass\n"), (Event(b"1"), Event(b"2")), env=env)
+    for which, count in ((OFFICIAL, 0), (runtime, records)):
+        assert [len(START_RECORD.findall(outcome.stdout)) for outcome in execute(run, which)] == [count, 0, 0]
 
 
 @BOTH

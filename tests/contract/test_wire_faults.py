@@ -348,9 +348,10 @@ def test_the_end_of_the_runtime_api_between_events_is_said_at_debug_alone(
     out, err = process.communicate(timeout=60)
     assert (err, process.returncode) == (b"", 1)
     if level == "DEBUG":
-        assert out.startswith(b"[DEBUG]\t")
-        assert b"The environment ends, as the Runtime API has gone: " in out
-        assert out.count(b"\n") == 1
+        started, ended = out.splitlines()
+        assert b"\tSamovar " in started
+        assert ended.startswith(b"[DEBUG]\t")
+        assert b"The environment ends, as the Runtime API has gone: " in ended
     else:
         assert out == b""
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import email.policy
 import json
+import os
+import re
 import subprocess
 import sys
 import tarfile
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
-from layer import build
+from samovar.local.layer import RUNNING
+from samovar.local.layer import wheels as fetched
 from samovar.local.rie import RIE
 from tests.container.engine import ROOT, pinned
+
+REPOSITORY = "https://github.com/samovar-runtime/samovar"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +39,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a folder to install from instead of the index: the two dependencies, and the build backend."""
-    folder = build.wheels(build.RUNNING, "x86_64", (2, 34), ROOT / "build" / "wheels")
+    folder = fetched.fetch(RUNNING, "x86_64", (2, 34), ROOT / "build" / "wheels")
     backend = ROOT / "build" / "wheels" / "setuptools"
     if not backend.exists():
         listed = tmp_path_factory.mktemp("requirements") / "requirements.txt"
@@ -93,21 +102,76 @@ def test_runs_a_handler(python: Path) -> None:
         assert [init.ok for init in rie.log().inits] == [True]
 
 
-def test_wheel_carries_the_type_marker_the_licence_and_the_test_doubles_but_no_demo(dist: Path) -> None:
+def test_the_wheel_carries_the_local_tools_and_the_examples_and_no_tests(dist: Path) -> None:
     with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
-        names = wheel.namelist()
-        metadata = wheel.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
-    assert "samovar/py.typed" in names
-    assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert {"Provides-Extra: local", "Provides-Extra: redis", "License-Expression: Apache-2.0"} <= set(
-        metadata.splitlines()
-    )
-    assert all(name.startswith(("samovar/", "samovar-")) for name in names)
-    assert "samovar/local/testing/scripted_api.py" in names
-    assert not [name for name in names if "demo" in name or "country" in name or name.endswith("cold.py")]
+        entries = {entry.filename: entry.external_attr >> 16 for entry in wheel.infolist()}
+    assert "samovar/py.typed" in entries
+    assert "samovar/local/testing/scripted_api.py" in entries
+    demo = "samovar/local/demo/"
+    assert {name.removeprefix(demo) for name in entries if name.startswith(f"{demo}handlers/")} == files("handlers")
+    assert entries[f"{demo}handlers/companion/hello.sh"] & 0o111
+    template = "samovar/local/template/"
+    assert {name for name in entries if name.startswith(template)} == {
+        name.removeprefix("runtime/") for name in files(f"runtime/{template}")
+    }
+    assert [name for name in entries if not name.startswith(("samovar/", "samovar-"))] == []
+    assert [name for name in entries if "/test_" in name and "/template/" not in name] == []
 
 
-def test_sdist_carries_the_changelog_and_the_licence(dist: Path) -> None:
+def test_the_sdist_is_what_the_repository_tracks(dist: Path) -> None:
     with tarfile.open(next(dist.glob("*.tar.gz"))) as sdist:
-        names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert {"LICENSE", "CHANGELOG.md", "README.md", "pyproject.toml"} <= names
+        names = {entry.name.partition("/")[2] for entry in sdist.getmembers() if not entry.isdir()}
+    made = {"PKG-INFO", "setup.cfg", "runtime/samovar.egg-info/SOURCES.txt"}
+    link = "runtime/samovar/local/demo/handlers"
+    assert names - made == files() - {link} | {f"runtime/samovar/local/demo/{name}" for name in files("handlers")}
+
+
+@pytest.mark.real
+def test_the_sdist_sets_itself_up_and_passes_its_own_tests(dist: Path, tmp_path: Path) -> None:
+    with tarfile.open(next(dist.glob("*.tar.gz"))) as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    hidden = ("MAKE", "MFLAGS", "PYTHON", "PYTEST", "VIRTUAL_ENV")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    command = ["make", "test", f"PYTHON={sys.executable}", "ARGS=-q tests/test_wire.py tests/rie/test_environment.py"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+def test_pypi_takes_the_package_and_can_show_its_readme(dist: Path) -> None:
+    assert "FAILED" not in output(sys.executable, "-m", "twine", "check", "--strict", *dist.iterdir())
+
+
+def test_each_link_and_picture_of_the_readme_is_absolute_and_leads_to_what_is_there(dist: Path) -> None:
+    shown = MarkdownIt("commonmark", {"html": True}).enable("table").render(metadata(dist).get_payload())
+    links = re.findall(r'(?:href|src|srcset)="([^"]+)"', shown)
+    own = [link.removeprefix(REPOSITORY) for link in links if link.startswith(REPOSITORY)]
+    files = [found[1] for link in own if (found := re.match(r"/(?:blob|raw|tree)/main/([^#]+)", link))]
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    assert any(name.endswith(".md") for name in files)
+    assert any(name.endswith(".svg") for name in files)
+
+
+def test_the_metadata_names_the_licence_the_extras_and_where_the_project_lives(dist: Path) -> None:
+    found = metadata(dist)
+    assert (found["License-Expression"], found["License-File"]) == ("Apache-2.0", "LICENSE")
+    assert found.get_all("Provides-Extra") == ["local", "redis"]
+    urls = dict(line.split(", ") for line in found.get_all("Project-URL", []))
+    assert set(urls) == {"Homepage", "Documentation", "Source", "Issues", "Changelog"}
+    assert urls["Source"] == REPOSITORY
+
+
+def metadata(dist: Path) -> Message:
+    with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_bytes(wheel.read(name), policy=email.policy.default)
+
+
+def files(folder: str = ".") -> set[str]:
+    """Return what git tracks, and what is new and not ignored. In an sdist, which has no git, the test is skipped."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no clone")
+    listed = output("git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", folder)
+    return {name for name in listed.splitlines() if (ROOT / name).exists()}

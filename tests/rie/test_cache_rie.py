@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.demo.country_db import build
+from samovar.local.demo.country_db import build
 from samovar.local.testing.valkey import Valkey
 
 
@@ -56,7 +56,7 @@ def test_ten_events_one_query(environment, database):
 def test_a_failed_invocation_keeps_what_was_learned(environment, database):
     with environment("country_codes.handler", env=database) as rie:
         rie.invoke({"code": "CI"})
-        assert rie.invoke({"no code": 1}).json()["errorType"] == "KeyError"
+        assert rie.invoke({"no code": 1}).error.error_type == "KeyError"
         assert rie.invoke({"code": "CI"}).json()["queries"] == 1
 
 
@@ -126,9 +126,9 @@ def test_a_refresh_that_fails_leaves_the_old_value_and_a_line_in_the_log(environ
 def test_what_must_be_warmed_fails_init(environment, settings):
     settings.path.unlink()
     with environment("thresholds.handler", env=settings.env) as rie:
-        failed = rie.invoke({"amount": 1}).json()
-        assert failed["errorType"] == "FileNotFoundError"
-        assert failed["requestId"] == ""  # no invocation had begun
+        failed = rie.invoke({"amount": 1}).error
+        assert failed.error_type == "FileNotFoundError"
+        assert failed.request_id == ""  # no invocation had begun
         assert [init.ok for init in rie.log().inits] == [False]
 
 

@@ -82,9 +82,9 @@ def test_an_example_is_started_once_and_keeps_its_state(
 def test_an_example_reports_a_failure_and_lives_on(environment: Start, go_program: Path, command: str) -> None:
     path = os.pathsep.join((PATH, str(go_program.parent), str(NODE)))
     rie = environment(f"exec:{command}", env={"PATH": path})
-    failed = rie.invoke({"fail": "no such tea"}).json()
-    assert failed["errorMessage"] == "no such tea"
-    assert failed["errorType"] == ("RuntimeError" if command.startswith("python3") else "Companion.Error")
+    failed = rie.invoke({"fail": "no such tea"}).error
+    assert failed.error_message == "no such tea"
+    assert failed.error_type == ("RuntimeError" if command.startswith("python3") else "Companion.Error")
     assert rie.invoke({}).json()["calls"] == 1
     assert len(rie.log().inits) == 1
 
@@ -109,18 +109,18 @@ def test_a_program_that_cannot_start_fails_init(environment: Start, tmp_path: Pa
     rie = environment("exec:./main", task_root=tmp_path)
     refused = rie.invoke({})
     assert refused.status == 502
-    assert refused.json()["errorType"] == "Companion.NotStarted"
-    assert "main is not executable: run chmod +x on it before you package it" in refused.json()["errorMessage"]
+    assert refused.error.error_type == "Companion.NotStarted"
+    assert "main is not executable: run chmod +x on it before you package it" in refused.error.error_message
     (tmp_path / "main").chmod(0o755)
     ended = rie.invoke({})
-    assert ended.json()["errorType"] == "Companion.Ended"
-    assert ended.json()["errorMessage"] == "./main exited with code 0, before its first answer"
+    assert ended.error.error_type == "Companion.Ended"
+    assert ended.error.error_message == "./main exited with code 0, before its first answer"
     assert [init.ok for init in rie.log().inits] == [False, False]
 
 
 def test_an_event_that_is_no_json_is_the_callers_failure(obey: Start) -> None:
     rie = obey()
-    assert rie.invoke(b'{"broken": ').json()["errorType"] == "Runtime.UnmarshalError"
+    assert rie.invoke(b'{"broken": ').error.error_type == "Runtime.UnmarshalError"
     assert isinstance(rie.invoke("").json(), int)
     assert len(rie.log().inits) == 1
 
@@ -140,13 +140,13 @@ def test_killed_between_events_no_event_is_lost(obey: Start) -> None:
 def test_a_failure_is_told_to_the_caller_and_the_next_event_has_a_process_already(obey: Start) -> None:
     rie = obey()
     first = rie.invoke("").json()
-    failed = rie.invoke("sys.stderr.write('out of tea\\n'); os._exit(3)").json()
-    assert failed["errorType"] == "Companion.Ended"
-    assert "python3 -S obey.py exited with code 3, after 1 answer" in failed["errorMessage"]
-    assert failed["errorMessage"].endswith("Its last lines on standard error:\nout of tea")
-    printed = rie.invoke("print('checking')").json()
-    assert printed["errorType"] == "Companion.BadAnswer"
-    assert "write logs to stderr" in printed["errorMessage"]
+    failed = rie.invoke("sys.stderr.write('out of tea\\n'); os._exit(3)").error
+    assert failed.error_type == "Companion.Ended"
+    assert "python3 -S obey.py exited with code 3, after 1 answer" in failed.error_message
+    assert failed.error_message.endswith("Its last lines on standard error:\nout of tea")
+    printed = rie.invoke("print('checking')").error
+    assert printed.error_type == "Companion.BadAnswer"
+    assert "write logs to stderr" in printed.error_message
     assert rie.invoke("").json() not in (first, None)
     assert len(rie.log().inits) == 1
 
@@ -156,8 +156,8 @@ def test_silence_until_the_deadline_costs_the_process_and_not_the_environment(ob
     rie = obey(timeout=6, command=["python3", "-c", PATIENT])
     first, runtime = rie.invoke("").json(), rie.pid
     os.kill(first, signal.SIGSTOP)
-    silent = rie.invoke("").json()  # the RIE itself would have said: Task timed out after 6.00 seconds
-    assert silent["errorType"] == "Companion.Silent"
+    silent = rie.invoke("").error  # the RIE itself would have said: Task timed out after 6.00 seconds
+    assert silent.error_type == "Companion.Silent"
     assert rie.invoke("").json() != first
     assert rie.pid == runtime
     assert len(rie.log().inits) == 1
@@ -167,9 +167,9 @@ def test_the_fourth_failure_in_a_row_ends_the_environment_and_init_runs_again(ob
     rie = obey()
     first, runtime = rie.invoke("").json(), rie.pid
     for n in range(1, 5):
-        failed = rie.invoke("os._exit(1)").json()
-        assert failed["errorType"] == "Companion.Ended"
-        assert failed["errorMessage"].startswith("Failure 4 in a row, the environment ends: ") == (n == 4)
+        failed = rie.invoke("os._exit(1)").error
+        assert failed.error_type == "Companion.Ended"
+        assert failed.error_message.startswith("Failure 4 in a row, the environment ends: ") == (n == 4)
     assert rie.invoke("").json() != first
     assert rie.pid != runtime
     assert [init.ok for init in rie.log().inits] == [True, True]

@@ -43,13 +43,13 @@ def test_a_failed_init_is_told_to_the_caller_and_tried_again(start: Start, tmp_p
     for _ in range(2):
         answer = rie.invoke({})
         assert answer.status == 502
-        assert answer.json()["errorType"] == "RuntimeError"
-        assert answer.json()["errorMessage"] == "no flag yet"
+        assert answer.error.error_type == "RuntimeError"
+        assert answer.error.error_message == "no flag yet"
     flag.touch()
     assert rie.invoke({}).json() == "ready"
     log = rie.log()
     assert [init.ok for init in log.inits] == [False, False, True]
-    assert sum("no flag yet" in line for line in log.lines) == 2
+    assert log.lines.count("[ERROR] RuntimeError: no flag yet") == 2
 
 
 def test_init_runs_again_after_a_time_out(start: Start, tmp_path: Path) -> None:
@@ -58,6 +58,8 @@ def test_init_runs_again_after_a_time_out(start: Start, tmp_path: Path) -> None:
     late = rie.invoke({"wait_for": str(tmp_path / "never")})
     after = rie.invoke({}).json()
     assert late.body == b"Task timed out after 5.00 seconds"
+    assert late.error.error_type == "Sandbox.Timedout"
+    assert late.error.request_id == rie.log().reports[1].request_id
     assert (before["count"], after["count"]) == (1, 1)
     assert before["pid"] != after["pid"] == rie.pid
     assert [(init.ok, init.phase) for init in rie.log().inits] == [(True, "init"), (True, "invoke")]
@@ -79,18 +81,18 @@ def test_init_runs_again_after_the_runtime_has_ended(start: Start, event: dict[s
     assert rie.invoke({}).json()["count"] == 1
     ended = rie.invoke(event)
     assert ended.status == 502
-    assert ended.json()["errorType"] == "Runtime.ExitError"
-    assert reason in ended.json()["errorMessage"]
+    assert ended.error.error_type == "Runtime.ExitError"
+    assert reason in ended.error.error_message
     assert rie.invoke({}).json()["count"] == 1
     assert [init.ok for init in rie.log().inits] == [True, True]
 
 
 def test_an_exception_is_the_callers_and_the_environment_lives_on(start: Start) -> None:
     rie = start()
-    failed = rie.invoke({"raise": "no such tea"}).json()
-    assert (failed["errorType"], failed["errorMessage"]) == ("LookupError", "no such tea")
-    assert failed["requestId"] == rie.log().reports[0].request_id
-    assert "raise LookupError(message)" in failed["stackTrace"][-1]
+    failed = rie.invoke({"raise": "no such tea"}).error
+    assert (failed.error_type, failed.error_message) == ("LookupError", "no such tea")
+    assert failed.request_id == rie.log().reports[0].request_id
+    assert "raise LookupError(message)" in failed.stack_trace[-1]
     assert rie.invoke({}).json()["count"] == 2
 
 
@@ -98,16 +100,16 @@ def test_a_message_too_large_is_cut_and_the_environment_lives_on(start: Start) -
     rie = start("raises.handler")
     before = rie.pid
     for _ in range(2):
-        answer = rie.invoke({"size": 7_000_000}).json()
-        assert answer["errorType"] == "ValueError"
-        assert answer["errorMessage"].startswith("x" * 100_000 + "… (")
+        answer = rie.invoke({"size": 7_000_000}).error
+        assert answer.error_type == "ValueError"
+        assert answer.error_message.startswith("x" * 100_000 + "… (")
     assert len(rie.log().inits) == 1
     assert before in (None, rie.pid)
 
 
 def test_an_event_that_is_no_json_is_the_callers_and_the_environment_lives_on(start: Start) -> None:
     rie = start()
-    assert rie.invoke(b'{"broken": ').json()["errorType"] == "Runtime.UnmarshalError"
+    assert rie.invoke(b'{"broken": ').error.error_type == "Runtime.UnmarshalError"
     assert rie.invoke({}).json()["count"] == 1
 
 
@@ -124,7 +126,7 @@ def test_an_answer_too_large_is_refused_and_the_environment_lives_on(start: Star
     rie = start()
     refused = rie.invoke({"bytes": LIMIT + 1})
     after = rie.invoke({}).json()
-    assert refused.json()["errorType"] == "Function.ResponseSizeTooLarge"
+    assert refused.error.error_type == "Function.ResponseSizeTooLarge"
     assert after == {"count": 2, "pid": rie.pid}
     log = rie.log()
     assert len(log.inits) == 1

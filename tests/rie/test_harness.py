@@ -1,6 +1,8 @@
 """samovar.local.rie itself, around the real emulator: its results and errors, and that it leaves nothing behind."""
 
+import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -12,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+import samovar.local
+from samovar.local import RIE, FunctionError, RIEError
 from samovar.local import rie as module
-from samovar.local.rie import RIE, RIEError
 from tests.conftest import PATH, ROOT
 
 FUNCTIONS = Path(__file__).parent / "functions"
@@ -182,7 +185,7 @@ def test_another_port_is_taken_when_one_is_in_use(monkeypatch: pytest.MonkeyPatc
         with RIE(BOOTSTRAP, env=ENV) as rie:
             assert rie.invoke({}).json()["count"] == 1
             assert offers == []
-            assert f":{port}" not in rie.output()
+            assert f":{port}" not in rie.emulator_log()
 
 
 def test_an_emulator_that_dies_shows_its_last_output() -> None:
@@ -255,3 +258,141 @@ def test_a_wheel_with_another_hash_is_not_used(monkeypatch: pytest.MonkeyPatch, 
 def test_fetching_by_command_prints_the_path() -> None:
     done = subprocess.run([sys.executable, "-m", "samovar.local.rie"], capture_output=True, text=True, check=True)
     assert done.stdout == f"{module.find()}\n"
+
+
+LOOKS_FAILED = {"errorType": "LookupError", "errorMessage": "no such tea", "stackTrace": [], "requestId": "1"}
+
+
+@pytest.mark.parametrize("client", ["bootstrap", "awslambdaric"])
+def test_a_failed_invocation_is_told_from_a_result_of_the_same_form(client: str) -> None:
+    command = BOOTSTRAP if client == "bootstrap" else [sys.executable, "-m", "awslambdaric", ENV["_HANDLER"]]
+    with RIE(command, env=ENV, cwd=FUNCTIONS) as rie:
+        returned = rie.invoke({"return": LOOKS_FAILED})
+        raised = rie.invoke({"raise": "no such tea"})
+        again = rie.invoke({"return": LOOKS_FAILED})
+        ids = [report.request_id for report in rie.log().reports]
+    for result in (returned, again):
+        assert result.error is None
+        assert result.json() == LOOKS_FAILED
+    assert raised.status == 200
+    assert (raised.error.error_type, raised.error.error_message) == ("LookupError", "no such tea")
+    assert raised.error.request_id == ids[1]
+    assert json.loads(raised.body)["stackTrace"] == raised.error.stack_trace
+
+
+def test_json_of_a_failed_invocation_raises_it_with_the_functions_traceback() -> None:
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        failed = rie.invoke({"raise": "no such tea"})
+    for _ in range(2):
+        with pytest.raises(FunctionError) as caught:
+            failed.json()
+        assert caught.value is failed.error
+        message, empty, title, file, line = str(caught.value).split("\n")
+        assert (message, empty) == ("LookupError: no such tea", "")
+        assert title == "Traceback of the function (most recent call last):"
+        assert file.startswith(f'  File "{FUNCTIONS}/stateful.py", line ')
+        assert line == "    raise LookupError(message)"
+    copy = pickle.loads(pickle.dumps(failed.error))  # as pytest-xdist sends it
+    assert str(copy) == str(failed.error)
+
+
+RUNTIME = """
+import os, urllib.request
+api = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime/invocation/"
+while True:
+    with urllib.request.urlopen(api + "next") as event:
+        kind, _, body = event.read().partition(b" ")
+        url = api + event.headers["Lambda-Runtime-Aws-Request-Id"] + "/" + kind.decode()
+    urllib.request.urlopen(urllib.request.Request(url, body)).close()
+"""
+
+
+def test_any_runtimes_errors_are_told() -> None:
+    with RIE([sys.executable, "-c", RUNTIME]) as rie:
+        odd = rie.invoke(b"error oops")
+        go = rie.invoke(b'error {"errorType":"E","errorMessage":"","stackTrace":[{"path":"main.go","line":7}]}')
+        text = rie.invoke(b"response oops")
+        ids = [report.request_id for report in rie.log().reports]
+    assert (odd.error.error_type, odd.error.error_message, odd.error.request_id) == ("Unhandled", "oops", ids[0])
+    assert (go.error.stack_trace, go.error.request_id) == (['{"path": "main.go", "line": 7}'], ids[1])
+    assert str(go.error).startswith("E\n\nTraceback of the function")
+    assert text.error is None
+    with pytest.raises(RIEError, match=r"the body \(status 200\) is not JSON: b'oops'"):
+        text.json()
+
+
+def test_a_traceback_is_lines_where_people_read_it_and_one_record_where_lambda_does() -> None:
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        rie.invoke({"raise": "no such tea"})
+        lines = rie.log().lines
+        assert lines[:2] == ["[ERROR] LookupError: no such tea", "Traceback (most recent call last):"]
+        assert lines[-1] == "    raise LookupError(message)"
+        assert "\n".join(lines) in rie.output()
+        assert "\r" not in rie.output()
+        assert b"no such tea\rTraceback" in rie.written()[0]
+    assert "\n".join(lines) in rie.output()
+
+
+def test_the_emulators_own_log_is_apart_and_without_the_debug_lines() -> None:
+    with RIE(BOOTSTRAP, env=ENV) as rie:
+        rie.invoke({"print": "mine\n"})
+        log = rie.log()
+        written = rie.written()
+        assert rie.position() == (len(written[0]), len(written[1]))
+        assert rie.written(*rie.position()) == (b"", b"")
+    start, mine, end, report = rie.output().splitlines()
+    assert mine == "mine"
+    assert [line.split()[0] for line in (start, end, report)] == ["START", "END", "REPORT"]
+    assert "(rapid) INVOKE RTDONE(status: success" in rie.emulator_log()
+    assert "[DEBUG]" not in rie.emulator_log()
+    assert b"[DEBUG]" in rie.written()[1]
+    assert log == rie.log()
+    assert rie.written(*rie.position()) == (b"", b"")
+
+
+def test_one_line_runs_a_function(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import os\ndef handler(event, context): return [event, os.environ['X']]\n")
+    with RIE.for_handler("app.handler", task_root=tmp_path, env={"X": "1"}, timeout=30, memory=256) as rie:
+        assert repr(rie) == f"<RIE app.handler in {tmp_path}>"
+        assert rie.running
+        assert rie.invoke("hello").json() == ["hello", "1"]
+        assert rie.log().reports[0].memory_mb == 256
+    assert not rie.running
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"handler": 5}, 'handler must be a string such as "app.handler", not 5'),
+        ({"handler": ""}, "handler must be a string such as \"app.handler\", not ''"),
+        ({"task_root": "nowhere"}, "task_root='nowhere': there is no folder "),
+        ({"task_root": None}, "task_root must be a path, not None"),
+        ({"timeout": "3"}, "timeout must be a whole number of seconds, 1 or more, not '3'"),
+        ({"timeout": 0}, "timeout must be a whole number of seconds, 1 or more, not 0"),
+        ({"timeout": 2.5}, "timeout must be a whole number of seconds, 1 or more, not 2.5"),
+        ({"memory": True}, "memory must be a whole number of MB, 1 or more, not True"),
+        ({"env": {"N": 1}}, "env must be a dict of strings, not {'N': 1}"),
+        ({"env": [1]}, "env must be a dict of strings, not [1]"),
+        ({"command": "bootstrap"}, "command must be a list of a program and its arguments, not 'bootstrap'"),
+        ({"command": ["main", 1]}, "command must be a list of a program and its arguments, not ['main', 1]"),
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_is_named_with_what_it_has_to_be(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(RIEError) as caught:
+        RIE.for_handler(**{"handler": "app.handler", **arguments})
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_public_names_are_imported_when_first_used() -> None:
+    code = (
+        "import sys, samovar.local as local\n"
+        "assert 'samovar.local.rie' not in sys.modules\n"
+        "assert set(local.__all__) <= set(dir(local))\n"
+        "assert [getattr(local, name).__name__ for name in local.__all__] == local.__all__\n"
+        "assert 'urllib3' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match=r"module 'samovar\.local' has no attribute 'Rie'"):
+        samovar.local.Rie  # noqa: B018

@@ -42,9 +42,9 @@ def cached(
     loads a key, the others wait for it. Each function has a cache of its own, and gets `cache_info()`, `cache_clear()`
     and `cache_delete(*args)`.
 
-    f(1) and f(x=1) are one key if the parameters can be read off: for functions, methods, partials, objects whose
-    class defines __call__, and wrappers with functools.wraps that take (*args, **kwargs). A default that is given and
-    one that is left out are two keys, as for functools.lru_cache.
+    `f(1)` and `f(x=1)` are one key if the parameters can be read off: for functions, methods, partials, objects whose
+    class defines `__call__`, and wrappers with `functools.wraps` that take `(*args, **kwargs)`. A default that is given
+    and one that is left out are two keys, as for `functools.lru_cache`.
 
     Args:
         ttl: seconds that a value lives; None until the environment ends.
@@ -54,9 +54,9 @@ def cached(
             the exception.
         retry: seconds after a failed load in which it is not tried again: callers get the old value while `stale`
             allows it, or else the same exception. By default each caller loads.
-        key: key(*args, **kwargs) makes the key; by default it is made of all the arguments.
+        key: `key(*args, **kwargs)` makes the key; by default it is made of all the arguments.
         maxsize: entries at most; by default 64 for each MB of the function's memory.
-        tier: a second tier that environments share, such as samovar.caching.redis_tier.RedisTier.
+        tier: a second tier that environments share, such as `samovar.caching.RedisTier`.
         clocks: wall time and a monotonic clock, both in seconds, for tests that move them.
 
     Raises:

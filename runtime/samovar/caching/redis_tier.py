@@ -74,8 +74,8 @@ class RedisTier:
     `hits`, `loads` and `faults` count what was found there, what was loaded, and what failed.
 
     Args:
-        url: redis://[[user]:password@]host[:port][/db], rediss:// for TLS, unix:// for a socket. Any node of a cluster
-            will do; it names the others.
+        url: `redis://[[user]:password@]host[:port][/db]`, `rediss://` for TLS, `unix://` for a socket. Any node of a
+            cluster will do; it names the others.
         ttl: seconds a value lives there; by default as long as in an environment. A value may be as old as both
             together.
         codec: an object with dumps and loads; by default JSON. Every value goes through it once, so that a caller gets

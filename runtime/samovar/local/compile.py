@@ -30,19 +30,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit status: 1 if a file does not compile, 2 if there is no file or no interpreter to compile it."""
+    from samovar.local import console  # not above, since another interpreter runs this file
+
     if not options.folder.is_dir():
-        print(f"samovar compile: {options.folder} is not a folder", file=sys.stderr)
-        return 2
+        raise console.CommandError(f"{options.folder} is not a folder", 2)
     # PYTHON* variables change the bytecode or its folder, and the function's environment will not have them. The order
     # of a frozenset's members depends on the hash seed: with a fixed one, the same sources give the same bytes.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment |= {"PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "PYTHONSAFEPATH": "1"}
     command = [options.python or sys.executable, __file__, options.folder]
     try:
-        return subprocess.run(command, env=environment, check=False).returncode
+        with console.working(f"compiling {options.folder}"):
+            return subprocess.run(command, env=environment, check=False).returncode
     except OSError as exc:
-        print(f"samovar compile: cannot run {options.python}: {exc.strerror}", file=sys.stderr)
-        return 2
+        raise console.CommandError(f"cannot run {options.python}: {exc.strerror}", 2) from None
 
 
 def main(folder: Path) -> int:

@@ -21,12 +21,15 @@ from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 from typing import Any
 
+from samovar.local import console
 from samovar.local.compile import cached
 
 RUNS = 3  # the fastest is shown: a disturbance can only make an import slower
 _TIMEOUT = 120  # seconds; Lambda restarts INIT after 10
 _SHOWN = 0.02  # an import with a smaller share of the total is not shown by itself
 _WORTH = 0.10, 5.0  # share of the total, and ms, that something must reach to be worth a suggestion
+_HEAD = "   total     own  ms, by module"
+_COMMAND = "  → samovar"  # is copied
 _MARKS = "samovar.doctor.begins", "samovar.doctor.ends"
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 
@@ -125,19 +128,24 @@ def run(options: argparse.Namespace) -> int:
     """Return the exit status: 1 if the handler cannot be imported, 2 if there is nothing to examine."""
     root = options.task_root.absolute()
     if not root.is_dir():
-        print(f"samovar doctor: {options.task_root} is not a folder", file=sys.stderr)
-        return 2
+        raise console.CommandError(f"{options.task_root} is not a folder", 2)
     if options.handler.startswith("exec:"):
-        print("samovar doctor: an exec: handler imports no Python, so there is nothing to examine", file=sys.stderr)
-        return 2
+        raise console.CommandError("an exec: handler imports no Python, so there is nothing to examine", 2)
     try:
-        found = min((examine(options.handler, root) for _ in range(RUNS)), key=lambda examined: examined.ms)
-        lazy = examine(options.handler, root, lazy=True) if hasattr(sys, "set_lazy_imports") else None
+        with console.working(f"importing {options.handler} {RUNS} times"):
+            found = min((examine(options.handler, root) for _ in range(RUNS)), key=lambda examined: examined.ms)
+            lazy = examine(options.handler, root, lazy=True) if hasattr(sys, "set_lazy_imports") else None
     except Failed as exc:
-        print(f"samovar doctor: {exc}", file=sys.stderr)
-        return 1
-    print("\n".join(report(options.handler, root, found, lazy)))
+        raise console.CommandError(str(exc)) from None
+    for line in "\n".join(report(options.handler, root, found, lazy)).split("\n"):
+        console.show(line, _style(line), wrap=not line.startswith(_COMMAND))
     return 0
+
+
+def _style(line: str) -> str:
+    if line.startswith(("INIT of", _HEAD)):
+        return "bold"
+    return "cyan" if line.startswith("  →") else ""
 
 
 def examine(handler: str, root: Path, *, lazy: bool = False) -> Examined:
@@ -246,7 +254,7 @@ def report(handler: str, root: Path, found: Examined, lazy: Examined | None) -> 
         f"INIT of {handler} takes {everything:.0f} ms here (the fastest of {RUNS} runs): {found.before:.0f} ms for"
         f" Python {sys.version.partition(' ')[0]} and Samovar, {found.ms:.0f} ms for the handler's import",
         "",
-        "   total     own  ms, by module",
+        _HEAD,
     ]
     for node in sorted(found.tree, key=lambda node: -node.total):
         lines += _branch(node, found.ms, "")
@@ -279,7 +287,7 @@ def _bytecode(unusable: Sequence[Source], root: Path) -> list[str]:
         for state in dict.fromkeys(source.state for source in mine):
             names = [source.name for source in mine if source.state == state]
             lines.append(f"  {len(names)} {state}: {', '.join(names[:6])}{', …' if len(names) > 6 else ''}")
-        lines.append(f"  → samovar compile {root}")
+        lines.append(f"{_COMMAND} compile {root}")
     if other:
         lines.append(
             f"Bytecode: {_modules(other)} elsewhere without valid bytecode ({_compile_time(other):.0f} ms here):"

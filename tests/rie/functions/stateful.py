@@ -32,6 +32,8 @@ def handler(event, context):
             return subprocess.Popen(command, start_new_session=True).pid
         case {"print": text}:
             print(text, end="")
+        case {"return": value}:
+            return value
         case {"client_context": _}:
             return context.client_context.custom
     return {"count": count, "pid": os.getpid()}
