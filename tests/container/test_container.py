@@ -142,10 +142,11 @@ def test_what_the_function_and_other_layers_bring_comes_before_ours(fresh: Start
 
 
 def test_an_agents_exec_wrapper_in_python_runs_once(fresh: Start, kind: str, tmp_path: Path) -> None:
-    """A bundle's Python is on PATH for the wrapper alone."""
+    """A bundle's Python is on PATH for it, by both names that such scripts use."""
+    python = "python" if kind in ("bundle-3.11", "os_image-3.11") else "python3"
     agent = tmp_path / "agent"
     agent.write_text(
-        "#!/usr/bin/env python3\nimport os, sys\n\n"
+        f"#!/usr/bin/env {python}\nimport os, sys\n\n"
         "os.environ['AGENT'] = os.environ.get('AGENT', '') + os.path.basename(sys.argv[-1])\n"
         "os.execv(sys.argv[1], sys.argv[1:])\n"
     )

@@ -66,7 +66,10 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
         if prefix:
             place = tree / "samovar" / "python"
             came = interpreter.install(prefix, version, arch, place, programs / "patchelf")
-            (place / "bin" / "python3").chmod(0o755)
+            # Elastic's exec wrapper, for one, is a script of `python`. A link in a zip is not one everywhere.
+            (place / "bin" / "python").write_text('#!/bin/sh\nexec "${0%/*}/python3" "$@"\n')
+            for name in ("python", "python3"):
+                (place / "bin" / name).chmod(0o755)
             (licences / "python").mkdir()
             licence = prefix / "lib" / f"python{version}" / "LICENSE.txt"
             shutil.copyfile(licence, licences / "python" / "LICENSE.txt")
