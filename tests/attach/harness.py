@@ -30,6 +30,7 @@ AWS, LAYER, OS_ONLY, IMAGE = "AWS's client", "the layer", "OS-only", "image"
 INSTALLS = (LAYER, OS_ONLY, IMAGE)
 SITES = CHECKOUT / "build" / "attach"
 PYTHON = SITES / "python" / "bin" / "python"
+LAYER_FILES = CHECKOUT / "runtime" / "samovar" / "local" / "layer" / "files"
 
 _DEADLINE = 300.0  # seconds for one process: a hang ends the test
 
@@ -96,7 +97,7 @@ def execute(function: Function, install: str) -> Recorded:
     """
     with tempfile.TemporaryDirectory(prefix="attach-") as folder:
         root, runtime_dir, opt = (Path(folder, name) for name in ("task", "runtime", "opt"))
-        _link(opt, CHECKOUT / "bootstrap", CHECKOUT / "layer" / "samovar-exec", CHECKOUT / "runtime")
+        _link(opt, CHECKOUT / "bootstrap", LAYER_FILES / "samovar-exec", CHECKOUT / "runtime")
         _link(runtime_dir, *(SITES / "awslambdaric").iterdir())
         shutil.copy(RUNTIME_DIR / "bootstrap.py", runtime_dir)  # its real path is what Python puts on sys.path
         _link(root, *(path for name in function.packages for path in (SITES / name).iterdir()))

@@ -1,4 +1,4 @@
-"""The table of packages for docs/compatibility.md. A row is a test file: what its first line says, and of which packages.
+"""The table of packages for docs/compatibility.md. A row is a test file: its first lines, and the packages it tries.
 
 The packages are those that the file's functions have in their folder, with the versions of requirements/attach.
 """

@@ -1,12 +1,13 @@
 """Write docs/compatibility.md from the differences and the cases: `make compatibility`.
 
-The page has a section for each kind of comparison; today there is one, with AWS's client.
+The page has a section for each kind of comparison: with AWS's client, and beside packages that attach to it.
 """
 
 from __future__ import annotations
 
 import sys
 
+from tests.attach import table
 from tests.contract.contracts import CONTRACTS
 from tests.contract.differences import GROUPS
 from tests.contract.harness import CHECKOUT
@@ -30,7 +31,8 @@ test keeps rows and cases equal, in both directions.
 
 def page() -> str:
     """Return the whole page."""
-    return "\n".join([HEAD, f"## {HEADING}", compared(), tables()])
+    parts = [HEAD, f"## {HEADING}", compared(), tables(), f"## {table.HEADING}", table.section()]
+    return "\n".join(parts)
 
 
 def compared() -> str:
