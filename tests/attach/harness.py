@@ -48,7 +48,8 @@ class Function:
     env: Mapping[str, str] = field(default_factory=dict)
     """RECORDER in a value stands for host:port of the recorder."""
     wrapper: str = ""
-    """An exec wrapper: a path below the function's folder."""
+    """An exec wrapper: a path below the function's folder. Lambda runs it, or Samovar by SAMOVAR_EXEC_WRAPPER (layer)
+    or AWS_LAMBDA_EXEC_WRAPPER (OS-only); `python -m samovar` starts no wrapper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +115,26 @@ def execute(function: Function, install: str) -> Recorded:
             "AWS_SECRET_ACCESS_KEY": "example",
             **function.env,
         }
-        if install in (AWS, LAYER):
-            env["LAMBDA_RUNTIME_DIR"] = str(runtime_dir)
-        managed = [str(PYTHON), str(runtime_dir / "bootstrap.py")]
-        command = {
-            AWS: managed,
-            LAYER: [str(opt / "samovar-exec"), *managed],
-            OS_ONLY: [str(opt / "bootstrap")],
-            IMAGE: [str(PYTHON), "-m", "samovar"],
-        }[install]
-        if function.wrapper:
-            wrapper = str(root / function.wrapper)
-            if install in (AWS, IMAGE):
-                command.insert(0, wrapper)
-            if install != IMAGE:
-                env["AWS_LAMBDA_EXEC_WRAPPER"] = command[0] if install == LAYER else wrapper
-            if install == LAYER:
-                env["SAMOVAR_EXEC_WRAPPER"] = wrapper
-        return _run(function, command, env, str(root))
+        command, own = _started(function, install, root, runtime_dir, opt)
+        return _run(function, command, {**env, **own}, str(root))
+
+
+def _started(
+    function: Function, install: str, root: Path, runtime_dir: Path, opt: Path
+) -> tuple[list[str], dict[str, str]]:
+    """Return how Lambda starts the install, and the variables that it has for it."""
+    managed = [str(PYTHON), str(runtime_dir / "bootstrap.py")]
+    wrapper = str(root / function.wrapper) if function.wrapper else ""
+    exec_wrapper = {"AWS_LAMBDA_EXEC_WRAPPER": wrapper} if wrapper else {}
+    if install == OS_ONLY:
+        return [str(opt / "bootstrap")], exec_wrapper
+    if install == IMAGE:
+        return [*filter(None, [wrapper]), str(PYTHON), "-m", "samovar"], exec_wrapper
+    variables = {"LAMBDA_RUNTIME_DIR": str(runtime_dir)}
+    if install == AWS:
+        return [*filter(None, [wrapper]), *managed], {**variables, **exec_wrapper}
+    layer = str(opt / "samovar-exec")
+    return [layer, *managed], {**variables, "AWS_LAMBDA_EXEC_WRAPPER": layer, "SAMOVAR_EXEC_WRAPPER": wrapper}
 
 
 def _link(folder: Path, *targets: Path) -> None:
