@@ -1,4 +1,6 @@
-"""Datadog's layer is the handler that the function names. Its wrapper gives the Runtime API another address."""
+"""Datadog's layer is the handler that the function names. Its wrapper gives the Runtime API another address.
+The tag that names the entry point's folder is the one difference.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""New Relic's layer is the handler that the function names. What it has to say goes to the log."""
+"""New Relic's layer is the handler that the function names. What it has to say goes to the log. The list
+of loaded modules, with samovar instead of awslambdaric, is the one difference.
+"""
 
 from __future__ import annotations
 

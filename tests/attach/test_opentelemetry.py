@@ -1,4 +1,4 @@
-"""OpenTelemetry's layers, and AWS's (ADOT), come by an exec wrapper that names a handler of their own."""
+"""OpenTelemetry's layers come by an exec wrapper that names a handler of their own."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ INSTANCE = re.compile(r'(?<="service.instance.id", "value": {"stringValue": ")[0
 def spans(recorded: Recorded) -> list[Any]:
     """What was exported, each request in order, without what is chance."""
     assert {sent.call for sent in recorded.sent} == {"POST /v1/traces"}
-    return [_decoded(sent.body) for sent in recorded.sent]
+    return [decoded(sent.body) for sent in recorded.sent]
 
 
-def _decoded(body: bytes) -> Any:
+def decoded(body: bytes) -> Any:
     done = subprocess.run(
         [PYTHON, "-c", DECODE], input=body, env={"PYTHONPATH": str(SITES / "otel")}, check=True, stdout=subprocess.PIPE
     )
