@@ -1,7 +1,6 @@
 """python -m samovar MODULE.FUNCTION, which a container image starts; `bootstrap` calls main() as well."""
 
 import sys
-from _frozen_importlib import ModuleSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ def main(package_root: str = "") -> "NoReturn":
     from samovar import alias, loop, streams, syspath
 
     alias.install()  # first, because sitecustomize and .pth files import agents
-    main_module = sys.modules["__main__"]  # not this one where bootstrap.py has called
-    main_module.__getattr__ = __getattr__  # type: ignore[method-assign]
-    main_module.__spec__ = ModuleSpec("samovar.alias", None)  # what a process that multiprocessing spawns runs first
+    sys.modules["__main__"].__getattr__ = __getattr__  # type: ignore[method-assign]  # bootstrap.py has none
     syspath.set_up_sys_path(package_root)
     # sys.__stdout__ keeps it alive: a function may wrap sys.stdout.buffer and assign the result to sys.stdout, and
     # without another reference the old stream would close the file below both.
@@ -58,4 +55,7 @@ def __getattr__(name: str) -> "Any":
 
 
 if __name__ == "__main__":
+    __spec__ = None  # with one, multiprocessing would not run this file in a process that it spawns
     main()
+elif __name__ == "__mp_main__":  # in such a process
+    import samovar.spawned  # noqa: F401

@@ -25,9 +25,3 @@ def find_spec(name: str, path: "Any" = None, target: "ModuleType | None" = None)
 def install() -> None:
     """Have the name found from now on."""
     sys.meta_path.insert(0, sys.modules[__name__])  # a class for it would cost every cold start 10 µs
-
-
-if __name__ == "__mp_main__":  # in a process that multiprocessing spawns
-    from samovar import alias
-
-    alias.install()

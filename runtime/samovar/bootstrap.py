@@ -21,3 +21,5 @@ if __name__ == "__main__":
     from samovar.__main__ import main
 
     main(package_root)
+elif __name__ == "__mp_main__":  # in a process that multiprocessing spawns
+    import samovar.spawned  # noqa: F401
