@@ -26,7 +26,7 @@ AUTOWRAPT = Function(
 COVERAGE = Function(
     ("pth",),
     {
-        ".coveragerc": "[run]\ndata_file = /dev/null\n",
+        ".coveragerc": "[run]\ndata_file = coverage.data\n",
         "app.py": """
             import coverage
 
