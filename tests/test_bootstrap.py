@@ -173,12 +173,115 @@ def test_samovar_exec_as_the_wrapper_of_bootstrap_ends_in_samovar(opt: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("mode", "code", "says"), [(None, 127, "does not exist"), (0o644, 126, "is not executable: run chmod +x on it")]
+    ("mode", "code", "says"),
+    [
+        (None, 127, "does not exist: see AWS_LAMBDA_EXEC_WRAPPER and SAMOVAR_EXEC_WRAPPER"),
+        (0o644, 126, "is not executable: run chmod +x on it"),
+    ],
 )
-def test_an_exec_wrapper_that_cannot_run_is_named(wrapper: Path, mode: int | None, code: int, says: str) -> None:
+@pytest.mark.parametrize("variable", ["AWS_LAMBDA_EXEC_WRAPPER", "SAMOVAR_EXEC_WRAPPER"])
+def test_an_exec_wrapper_that_cannot_run_is_named(
+    wrapper: Path, variable: str, mode: int | None, code: int, says: str
+) -> None:
     if mode is None:
         wrapper.unlink()
     else:
         wrapper.chmod(mode)
-    ended = start(ROOT / "bootstrap", AWS_LAMBDA_EXEC_WRAPPER=str(wrapper))
-    assert ended == (code, f"samovar: AWS_LAMBDA_EXEC_WRAPPER={wrapper} {says}\n")
+    ended = start(ROOT / "bootstrap", **{variable: str(wrapper)})
+    assert ended == (code, f"samovar: the exec wrapper {wrapper} {says}\n")
+
+
+MANAGED = (sys.executable, "/var/runtime/bootstrap.py")
+
+
+def agent(folder: Path, name: str) -> str:
+    """Write an agent's wrapper, which says its name and the command that it starts. Return its path."""
+    path = folder / name
+    path.write_text(f'#!/bin/sh\necho "{name}: $*" >&2\nexec "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_wrapper_of_a_managed_function_is_run_by_samovar_exec(opt: Path, tmp_path: Path) -> None:
+    code, said = start(
+        opt / "samovar-exec",
+        *MANAGED,
+        AWS_LAMBDA_EXEC_WRAPPER=str(opt / "samovar-exec"),
+        SAMOVAR_EXEC_WRAPPER=agent(tmp_path, "agent"),
+    )
+    first, last = said.splitlines()
+    assert first == f"agent: {sys.executable} -S -u {opt}/runtime/samovar/bootstrap.py"
+    assert last.startswith("samovar: _HANDLER is not set")
+    assert code == 1
+
+
+@pytest.mark.parametrize("wrapper", ["", "samovar-exec"], ids=["OS-only", "with the variable of a managed function"])
+def test_bootstrap_runs_the_same_wrappers(opt: Path, tmp_path: Path, wrapper: str) -> None:
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": str(opt / wrapper)} if wrapper else {}
+    _, said = start(opt / "bootstrap", SAMOVAR_EXEC_WRAPPER=agent(tmp_path, "agent"), **variables)
+    first, last = said.splitlines()
+    assert first.startswith("agent: ")
+    assert first.endswith(f"/python3 -S -u {opt}/runtime/samovar/bootstrap.py")
+    assert last.startswith("samovar: _HANDLER is not set")
+
+
+def test_several_wrappers_run_in_the_order_of_the_variable_after_awss_own(opt: Path, tmp_path: Path) -> None:
+    names = ["aws", "first", "second"]
+    paths = [agent(tmp_path, name) for name in names]
+    _, said = start(
+        opt / "bootstrap", AWS_LAMBDA_EXEC_WRAPPER=paths[0], SAMOVAR_EXEC_WRAPPER=f"{paths[1]}::{paths[2]}:"
+    )
+    assert [line.partition(":")[0] for line in said.splitlines()] == [*names, "samovar"]
+
+
+def test_a_wrapper_may_give_the_interpreter_options(wrapper: Path, opt: Path) -> None:
+    _, said = start(opt / "samovar-exec", *MANAGED, SAMOVAR_EXEC_WRAPPER=str(wrapper))
+    assert "import time: " in said
+
+
+def test_a_wrapper_in_python_is_run_by_the_functions_interpreter(tmp_path: Path) -> None:
+    """An OS-only function has it in the layer, off PATH."""
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "python3"):
+        (tmp_path / "bin" / name).symlink_to(sys.executable)
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(
+        "#!/usr/bin/env python\nimport os, sys\n\nprint(sys.executable, file=sys.stderr)\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
+    wrapper.chmod(0o755)
+    python = str(tmp_path / "bin" / "python3")
+    _, said = start(ROOT / "bootstrap", PATH="/usr/bin:/bin", SAMOVAR_PYTHON=python, SAMOVAR_EXEC_WRAPPER=str(wrapper))
+    assert said.splitlines()[0] == str(tmp_path / "bin" / "python")
+    assert said.splitlines()[-1].startswith("samovar: _HANDLER is not set")
+
+
+def test_samovar_exec_named_as_its_own_next_wrapper_runs_once(opt: Path) -> None:
+    own = str(opt / "samovar-exec")
+    _, said = start(opt / "samovar-exec", *MANAGED, AWS_LAMBDA_EXEC_WRAPPER=own, SAMOVAR_EXEC_WRAPPER=own)
+    assert said.startswith("samovar: _HANDLER is not set")
+
+
+def test_the_wrapper_before_samovar_exec_runs_once_and_before_the_others(opt: Path, tmp_path: Path) -> None:
+    """Its own script may start samovar-exec; SAMOVAR_EXEC_WRAPPER names what comes after that."""
+    first, second = agent(tmp_path, "first"), agent(tmp_path, "second")
+    Path(first).write_text(f'#!/bin/sh\necho first: >&2\nexec {opt / "samovar-exec"} "$@"\n')
+    _, said = start(Path(first), *MANAGED, AWS_LAMBDA_EXEC_WRAPPER=first, SAMOVAR_EXEC_WRAPPER=second)
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["first", "second", "samovar"]
+
+
+def test_an_os_only_runtime_that_runs_samovar_exec_itself_ends_in_samovar(opt: Path) -> None:
+    """None does so far. It would give its own command, as managed runtimes do."""
+    own = opt / "samovar-exec"
+    _, said = start(own, str(opt / "bootstrap"), AWS_LAMBDA_EXEC_WRAPPER=str(own))
+    assert said.startswith("samovar: _HANDLER is not set")
+
+
+def test_a_wrapper_in_the_wrong_order_is_told_the_right_one(opt: Path, tmp_path: Path) -> None:
+    own, other = opt / "samovar-exec", agent(tmp_path, "agent")
+    code, said = start(own, other, *MANAGED, AWS_LAMBDA_EXEC_WRAPPER="/var/task/both")
+    assert code == 1
+    assert said == (
+        f"samovar-exec: {other} is not a Python interpreter. If it is another wrapper, set "
+        f'SAMOVAR_EXEC_WRAPPER={other} and AWS_LAMBDA_EXEC_WRAPPER={own}, or start it first: exec {other} {own} "$@"\n'
+    )

@@ -152,12 +152,18 @@ def test_pythonpath_alone_needs_no_site(environment: Path, tmp_path: Path) -> No
     assert str(runtime) in seen["path"]
 
 
-def test_site_gives_the_same_path(environment: Path, tmp_path: Path) -> None:
-    plain = arranged(environment, tmp_path)["path"]
+@pytest.mark.parametrize(
+    "own", [None, "/usr/lib::/usr/share:", "vendored:./vendored", "/usr/share/:/usr/lib/../share", "/no/such/folder:."]
+)
+def test_site_gives_the_same_path(environment: Path, tmp_path: Path, own: str | None) -> None:
+    (tmp_path / "vendored").mkdir()
+    variables = {} if own is None else {"PYTHONPATH": own}
+    plain = arranged(environment, tmp_path, **variables)
     file = site_packages(environment) / "empty.pth"
     file.write_text("")
     try:
-        real = arranged(environment, tmp_path)["path"]
+        real = arranged(environment, tmp_path, **variables)
     finally:
         file.unlink()
-    assert plain == real
+    assert (plain["site"], real["site"]) == (False, True)
+    assert plain["path"] == real["path"]

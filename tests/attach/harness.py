@@ -43,11 +43,13 @@ class Function:
     """Names of requirements/attach/NAME.txt."""
     files: Mapping[str, str]
     events: tuple[object, ...] = ({},)
+    """Each is an event's body, or an Event."""
     handler: str = "app.handler"
     env: Mapping[str, str] = field(default_factory=dict)
     """RECORDER in a value stands for host:port of the recorder."""
     wrapper: str = ""
-    """An exec wrapper: a path below the function's folder."""
+    """An exec wrapper: a path below the function's folder. Lambda runs it, or Samovar by SAMOVAR_EXEC_WRAPPER (layer)
+    or AWS_LAMBDA_EXEC_WRAPPER (OS-only); `python -m samovar` starts no wrapper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,26 @@ def execute(function: Function, install: str) -> Recorded:
             "AWS_SECRET_ACCESS_KEY": "example",
             **function.env,
         }
-        if install in (AWS, LAYER):
-            env["LAMBDA_RUNTIME_DIR"] = str(runtime_dir)
-        return _run(function, _command(function, install, root, runtime_dir, opt), env, str(root))
+        command, own = _started(function, install, root, runtime_dir, opt)
+        return _run(function, command, {**env, **own}, str(root))
+
+
+def _started(
+    function: Function, install: str, root: Path, runtime_dir: Path, opt: Path
+) -> tuple[list[str], dict[str, str]]:
+    """Return how Lambda starts the install, and the variables that it has for it."""
+    managed = [str(PYTHON), str(runtime_dir / "bootstrap.py")]
+    wrapper = str(root / function.wrapper) if function.wrapper else ""
+    exec_wrapper = {"AWS_LAMBDA_EXEC_WRAPPER": wrapper} if wrapper else {}
+    if install == OS_ONLY:
+        return [str(opt / "bootstrap")], exec_wrapper
+    if install == IMAGE:
+        return [*filter(None, [wrapper]), str(PYTHON), "-m", "samovar"], exec_wrapper
+    variables = {"LAMBDA_RUNTIME_DIR": str(runtime_dir)}
+    if install == AWS:
+        return [*filter(None, [wrapper]), *managed], {**variables, **exec_wrapper}
+    layer = str(opt / "samovar-exec")
+    return [layer, *managed], {**variables, "AWS_LAMBDA_EXEC_WRAPPER": layer, "SAMOVAR_EXEC_WRAPPER": wrapper}
 
 
 def _link(folder: Path, *targets: Path) -> None:
@@ -125,22 +144,13 @@ def _link(folder: Path, *targets: Path) -> None:
             (folder / target.name).symlink_to(target)
 
 
-def _command(function: Function, install: str, root: Path, runtime_dir: Path, opt: Path) -> list[str]:
-    """Return how Lambda starts the install."""
-    managed = [str(PYTHON), str(runtime_dir / "bootstrap.py")]
-    command = {
-        AWS: managed,
-        LAYER: [str(opt / "samovar-exec"), *managed],
-        OS_ONLY: [str(opt / "bootstrap")],
-        IMAGE: [str(PYTHON), "-m", "samovar"],
-    }[install]
-    return [str(root / function.wrapper), *command] if function.wrapper else command
-
-
 def _run(function: Function, command: list[str], env: Mapping[str, str], root: str) -> Recorded:
     journal: list[Sent | Request] = []
     idle = os.eventfd(0)
-    events = [Event(body, f"8476a536-e9f4-11e8-9739-{number:012}") for number, body in enumerate(function.events, 1)]
+    events = [
+        event if isinstance(event, Event) else Event(event, f"8476a536-e9f4-11e8-9739-{number:012}")
+        for number, event in enumerate(function.events, 1)
+    ]
     api = ScriptedRuntimeApi(
         *(event.answer() for event in events), on_request=journal.append, on_idle=lambda: os.eventfd_write(idle, 1)
     )
@@ -176,6 +186,8 @@ def _run(function: Function, command: list[str], env: Mapping[str, str], root: s
 
 def _entry(entry: Sent | Request, root: str) -> Sent | Post | str:
     if isinstance(entry, Sent):
+        if "application/x-protobuf" in entry.headers.values():
+            return entry  # it says how long each string is
         return replace(entry, body=entry.body.replace(root.encode(), b"/var/task"))
     return NEXT if entry.call == NEXT else normalised(entry, root)
 

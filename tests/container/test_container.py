@@ -141,6 +141,23 @@ def test_what_the_function_and_other_layers_bring_comes_before_ours(fresh: Start
     assert answer["path"][-1] == "/opt/samovar/lib"
 
 
+def test_an_agents_exec_wrapper_in_python_runs_once(fresh: Start, kind: str, tmp_path: Path) -> None:
+    """A bundle's Python is on PATH for it, by both names that such scripts use."""
+    python = "python" if kind in ("bundle-3.11", "os_image-3.11") else "python3"
+    agent = tmp_path / "agent"
+    agent.write_text(
+        f"#!/usr/bin/env {python}\nimport os, sys\n\n"
+        "os.environ['AGENT'] = os.environ.get('AGENT', '') + os.path.basename(sys.argv[-1])\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
+    agent.chmod(0o755)
+    (tmp_path / "app.py").write_text("import os\n\ndef handler(event, context):\n    return os.environ['AGENT']\n")
+    tmp_path.chmod(0o755)
+    variable = "SAMOVAR_EXEC_WRAPPER" if kind.startswith("managed") else "AWS_LAMBDA_EXEC_WRAPPER"
+    environment = fresh(mounts={engine.TASK: "/unused", tmp_path: "/var/task"}, env={variable: "/var/task/agent"})
+    assert environment.invoke({}) == "bootstrap.py"
+
+
 def test_sigterm_runs_the_shutdown_hook(fresh: Start) -> None:
     environment = fresh()
     environment.invoke({"do": "hello"})

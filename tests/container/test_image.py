@@ -176,7 +176,7 @@ def test_an_exec_wrapper_that_cannot_run_is_named(
     variables = {"AWS_LAMBDA_EXEC_WRAPPER": wrapper, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}
     ended, said = refused(client, samovar_image("3.11"), "app.handler", **variables)
     assert ended == status
-    assert said.startswith(f"samovar: AWS_LAMBDA_EXEC_WRAPPER={wrapper} ")
+    assert said.startswith(f"samovar: the exec wrapper {wrapper} ")
 
 
 def test_in_lambda_the_runtime_is_alone(client: Any, samovar_image: Callable[[str], str]) -> None:

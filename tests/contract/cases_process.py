@@ -123,6 +123,36 @@ FOUND = [__main__.__name__, __main__.__file__ == sys.argv[0], os.path.basename(_
     "sys-path": _found(_PATH),
     "sys-path-pythonpath": _found(_PATH, env={"PYTHONPATH": "/usr/lib:/usr/share"}),
     "sys-path-pythonpath-empty": _found(_PATH, env={"PYTHONPATH": ""}),
+    "sys-path-pythonpath-empty-entries": _found(_PATH, env={"PYTHONPATH": "/usr/lib::/usr/share:"}),
+    "sys-path-pythonpath-relative": _found(
+        _PATH + "import inner\nFOUND += [inner.__file__, __file__]\n",
+        {"vendored/inner.py": "", "vendored/b/c.py": ""},
+        {"PYTHONPATH": "vendored:./vendored/b:vendored/../vendored"},
+    ),
+    "sys-path-pythonpath-twice": _found(_PATH, env={"PYTHONPATH": "/usr/lib:/usr/share:/usr/lib/"}),
+    "sys-path-pythonpath-task-root": _found(
+        "import os\n" + _PATH + "FOUND.append(os.environ['PYTHONPATH'].count(':'))\n",
+        env={"PYTHONPATH": "/usr/share:."},
+    ),
+    "sys-path-pythonpath-customised": _found(
+        _PATH + "FOUND.append(os.environ['SEEN'])\n",
+        {"agent/sitecustomize.py": "import os, sys\nos.environ['SEEN'] = 'yes'\nsys.path.append('/usr')\n"},
+        {"PYTHONPATH": "agent:/usr/share"},
+    ),
+    "sys-path-pythonpath-customised-inserts": _found(
+        _PATH,
+        {"agent/sitecustomize.py": "import sys\nsys.path.insert(0, '/usr/lib')\nsys.path.remove('/usr/share')\n"},
+        {"PYTHONPATH": "agent:/usr/share"},
+    ),
+    "sitecustomize-in-the-task-root": _found(
+        "import os, sys\nFOUND = [os.environ.get('SEEN'), 'sitecustomize' in sys.modules]",
+        {"sitecustomize.py": "import os\nos.environ['SEEN'] = 'yes'\n"},
+    ),
+    "usercustomize-of-a-pythonpath": _found(
+        "import os, sys\nFOUND = [os.environ.get('SEEN'), 'usercustomize' in sys.modules]",
+        {"agent/usercustomize.py": "import os\nos.environ['SEEN'] = 'yes'\n"},
+        {"PYTHONPATH": "agent"},
+    ),
     "pythonpath": _found("import os\nFOUND = os.environ.get('PYTHONPATH')"),
     "pythonpath-own": _found("import os\nFOUND = os.environ.get('PYTHONPATH')", env={"PYTHONPATH": "/usr/lib"}),
     "pythonpath-of-a-child": _found(_PATH_OF_CHILD),

@@ -66,7 +66,10 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
         parts = sbom.packages(library, brought)
         if prefix:
             came = interpreter.install(prefix, version, arch, place, programs / "patchelf")
-            (place / "bin" / "python3").chmod(0o755)
+            # Elastic's exec wrapper, for one, is a script of `python`. A link in a zip is not one everywhere.
+            (place / "bin" / "python").write_text('#!/bin/sh\nexec "${0%/*}/python3" "$@"\n')
+            for name in ("python", "python3"):
+                (place / "bin" / name).chmod(0o755)
             full = interpreter.full_version(prefix / "bin" / f"python{version}", version)
             say(f"includes Python {full}" + (f" with {', '.join(sorted(came))}" if came else ""))
             licence = (place / "lib" / f"python{version}" / "LICENSE.txt").read_text()
