@@ -95,8 +95,5 @@ def _reseed() -> None:
     if (openssl := modules.get("_ssl")) is not None:
         # OpenSSL takes entropy by itself after a fork, as the process id is another then, but not after a restore.
         openssl.RAND_add(posix.urandom(32), 32.0)
-    if (seed := getattr(numpy := modules.get("numpy.random"), "seed", None)) is not None:
-        try:
-            seed()
-        except TypeError:  # the function has set another generator than the legacy one
-            numpy.set_bit_generator(type(numpy.get_bit_generator())())  # type: ignore[union-attr]
+    if (seed := getattr(modules.get("numpy.random"), "seed", None)) is not None:
+        seed()

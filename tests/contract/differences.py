@@ -146,8 +146,8 @@ SURVIVED = {
 SNAPSHOT = {
     "reseeded": Difference(
         "A restored environment has random numbers of its own",
-        "`random`, `tempfile`, OpenSSL and numpy's global generator are seeded anew. With the official client the "
-        "environments that are restored from one snapshot draw the same numbers",
+        "`random`, `tempfile`, OpenSSL and numpy's global generator are seeded anew. With the official client `random` "
+        "gives the same numbers in all environments that are restored from one snapshot",
     ),
     "hook-coroutine": Difference(
         "A hook that is a coroutine function is run to its end",

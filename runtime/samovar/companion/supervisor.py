@@ -287,15 +287,16 @@ def _suspend_all() -> None:
     """End all processes before a snapshot: one that lived through it would give the same random numbers in each
     environment that is restored, have a clock that jumps, and connections that are gone.
     """
-    for companion in _open():
-        companion._suspend()
+    for companion in _made():
+        if not companion._closed:
+            companion._suspend()
 
 
 def _resume_all() -> None:
     """Start them again after the restore, side by side, and wait until they read. Raise CompanionError."""
-    companions = _open()
+    companions = _made()
     try:
-        workers = [worker for companion in companions for worker in companion._held]
+        workers = [worker for companion in companions if not companion._closed for worker in companion._held]
         for worker in workers:
             worker.start_anew()
         until = _start_up_ends()
@@ -306,9 +307,8 @@ def _resume_all() -> None:
             companion._give_back(companion._held)
 
 
-def _open() -> "list[Companion]":
-    made = [each() for each in list(_companions)]
-    return [companion for companion in made if companion is not None and not companion._closed]
+def _made() -> "list[Companion]":
+    return [companion for each in list(_companions) if (companion := each()) is not None]
 
 
 environment.at_snapshot.append(_suspend_all)
