@@ -44,6 +44,7 @@ MODULES = {
     "caching/decorator": "tests/caching/test_decorator.py tests/caching/test_stale.py",
     "caching/metrics": "tests/caching/test_metrics.py",
     "caching/redis_tier": "tests/caching/test_redis_tier.py",
+    "snapshot": "tests/test_snapshot.py tests/contract -k snapshot",
     "companion/process": "tests/companion",
     "companion/supervisor": "tests/companion",
     "companion/protocol": "tests/companion/test_protocol.py",

@@ -8,7 +8,7 @@ import pytest
 
 from samovar.local.testing.scripted_api import ARN, TRACE_ID, Answer, ScriptedRuntimeApi
 from samovar.local.testing.scripted_api import invocation as event
-from samovar.runtime_api import ApiError, NotTaken, RuntimeClient
+from samovar.runtime_api import ApiError, Ended, NotTaken, RuntimeClient
 from tests.invocations import invocation
 
 EVENT_NEXT = b"GET /2020-01-01/extension/event/next "
@@ -27,7 +27,9 @@ def test_the_extension_goes_on_waiting_for_its_event() -> None:
         register.start()
         peer, _ = server.accept()
         with peer:
-            assert b"/register" in peer.recv(65536)
+            asked = peer.recv(65536)
+            assert b"/register" in asked
+            assert asked.endswith(b'\r\n\r\n{"events":[]}')  # Managed Instances refuse one that wants to see INVOKE
             peer.sendall(b"HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: x\r\nContent-Length: 0\r\n\r\n")
             register.join()
             assert peer.recv(65536).startswith(EVENT_NEXT)
@@ -46,6 +48,38 @@ def test_a_disowned_client_makes_no_call() -> None:
         with pytest.raises(ApiError, match="a process that the function forked"):
             client.respond(invocation(), b"{}")
         assert [request.call.rpartition("/")[2] for request in api.requests] == ["error"]
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_restore_is_waited_for_on_a_connection_of_its_own() -> None:
+    with ScriptedRuntimeApi(event()) as api:
+        client = RuntimeClient(api.address)
+        client.fail_init(b"{}", "Before")
+        client.restore_next()
+        client.fail_restore(b'{"a":1}', "Runtime.AfterRestoreError")
+        init, restore, error = api.requests
+        assert (restore.method, restore.path) == ("GET", "/2018-06-01/runtime/restore/next")
+        assert (error.method, error.path) == ("POST", "/2018-06-01/runtime/restore/error")
+        assert (error.body, error.header("Content-Type")) == (b'{"a":1}', "application/json")
+        assert error.header("Lambda-Runtime-Function-Error-Type") == "Runtime.AfterRestoreError"
+        assert restore.connection not in (init.connection, error.connection)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "says"),
+    [
+        (Answer(b"because", 404), ApiError, "status 404 where 200 was expected: b'because'"),
+        (Answer(status=202), ApiError, "status 202 where 200 was expected"),
+        (Answer(raw=b"SSH-2.0\r\n"), ApiError, "not HTTP"),
+        (Answer(raw=b""), Ended, "closed without an answer"),
+    ],
+)
+def test_a_restore_that_does_not_come(answer: Answer, kind: type[ApiError], says: str) -> None:
+    with ScriptedRuntimeApi() as api:
+        api.override("GET /2018-06-01/runtime/restore/next", answer)
+        with pytest.raises(ApiError, match=f"^GET /2018-06-01/runtime/restore/next: .*{says}") as caught:
+            RuntimeClient(api.address).restore_next()
+    assert type(caught.value) is kind
 
 
 def test_an_invocation_is_what_the_headers_say() -> None:

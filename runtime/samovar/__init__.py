@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from samovar.caching.typed import Cached as Cached
     from samovar.companion import Companion as Companion
     from samovar.companion import CompanionError as CompanionError
+    from samovar.hooks import after_restore as after_restore
+    from samovar.hooks import before_snapshot as before_snapshot
     from samovar.hooks import defer as defer
     from samovar.hooks import on_shutdown as on_shutdown
     from samovar.hooks import remaining as remaining
@@ -20,6 +22,8 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Cached": "samovar.caching.typed",
+    "after_restore": "samovar.hooks",
+    "before_snapshot": "samovar.hooks",
     "cached": "samovar.caching.decorator",
     "Companion": "samovar.companion.supervisor",
     "CompanionError": "samovar.companion.error",
@@ -28,7 +32,19 @@ _MODULES = {
     "remaining": "samovar.hooks",
     "warm": "samovar.hooks",
 }
-__all__ = ["Cached", "Companion", "CompanionError", "cache", "cached", "defer", "on_shutdown", "remaining", "warm"]
+__all__ = [
+    "Cached",
+    "Companion",
+    "CompanionError",
+    "after_restore",
+    "before_snapshot",
+    "cache",
+    "cached",
+    "defer",
+    "on_shutdown",
+    "remaining",
+    "warm",
+]
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of the module

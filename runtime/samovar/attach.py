@@ -265,7 +265,9 @@ def _attached_fail(
 
 def _attached_fail_init(self: RuntimeClient, body: bytes, error_type: str) -> None:
     call = LambdaRuntimeClient(self)
-    _post(call, "post_init_error", (codec.loads(body),), lambda: _fail_init(self, body, error_type))
+    error = codec.loads(body)
+    arguments = (error,) if error["errorType"] == error_type else (error, error_type)
+    _post(call, "post_init_error", arguments, lambda: _fail_init(self, body, error_type))
 
 
 def _post(call: LambdaRuntimeClient, method: str, arguments: "tuple[Any, ...]", plain: "Callable[[], None]") -> None:

@@ -1,4 +1,5 @@
-"""The environment: the invocation in flight, and what waits for the end of INIT, a response, a fork, the shutdown.
+"""The environment: the invocation in flight, and what waits for the end of INIT, a snapshot, a response, a fork, the
+shutdown.
 
 The ground floor. The loop walks these lists, and whatever has work for it appends to them; neither side knows the
 other. Imports nothing of the package.
@@ -24,22 +25,28 @@ class Environment:
     log_ids: request id and tenant id for log records: those of the invocation in flight, or of the one before, as a
     thread may go on between two.
     at_init_end, after_response, at_fork, at_shutdown: functions to call, in order. at_fork: in the child.
+    at_snapshot, at_restore: functions to call, in order, right before a snapshot and right after a restore from it.
     attach: what puts an agent around the handler, where one has attached; the loop asks at the end of INIT, and where
     there is work after a response.
     shutdown_hooks: the function's own. Lambda sends SIGTERM only to an environment with an extension, so the loop
     registers one where there is a hook at the end of INIT.
+    snapshot_hooks, restore_hooks: the function's own, for before a snapshot and after a restore.
     """
 
     __slots__ = (
         "after_response",
         "at_fork",
         "at_init_end",
+        "at_restore",
         "at_shutdown",
+        "at_snapshot",
         "attach",
         "invocation",
         "log_ids",
+        "restore_hooks",
         "running",
         "shutdown_hooks",
+        "snapshot_hooks",
     )
 
     def __init__(self) -> None:
@@ -50,8 +57,12 @@ class Environment:
         self.after_response: list[Callable[[], object]] = []
         self.at_fork: list[Callable[[], object]] = []
         self.at_shutdown: list[Callable[[], object]] = []
+        self.at_snapshot: list[Callable[[], object]] = []
+        self.at_restore: list[Callable[[], object]] = []
         self.attach: Callable[[Handle, RuntimeClient, Post], Handle] | None = None
         self.shutdown_hooks: list[Callable[[], object]] = []
+        self.snapshot_hooks: list[Callable[[], object]] = []
+        self.restore_hooks: list[Callable[[], object]] = []
 
     def begin(self, invocation: "Invocation") -> None:
         """Make an invocation the one in flight."""

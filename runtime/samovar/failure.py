@@ -11,6 +11,7 @@ from samovar.runtime_api import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from samovar.invocation import Invocation
@@ -23,12 +24,27 @@ _FALLBACK = (
 _reserve: "list[Any]" = []  # memory and a descriptor
 
 
-def report(client: "RuntimeClient", invocation: "Invocation | None", exc: BaseException) -> None:
-    """Log a failure and post it. invocation: None in INIT.
+def report(
+    client: "RuntimeClient",
+    invocation: "Invocation | None",
+    exc: BaseException,
+    post: "Callable[[bytes], None] | None" = None,
+) -> None:
+    """Log a failure and post it. invocation: None in INIT. post: posts the error JSON, instead of the client's method
+    for an invocation or INIT.
 
     Raises NotTaken where the Runtime API does not take it, ApiError where it asks the environment to end.
     """
     request_id = invocation.id if invocation else ""
+
+    def send(body: bytes, error_type: str, xray_cause: bytes) -> None:
+        if post is not None:
+            post(body)
+        elif invocation is None:
+            client.fail_init(body, error_type)
+        else:
+            client.fail(invocation, body, error_type, xray_cause)
+
     try:
         for _ in range(2):  # with what is there, then with what was kept back
             try:
@@ -37,7 +53,7 @@ def report(client: "RuntimeClient", invocation: "Invocation | None", exc: BaseEx
                 described = Report(exc, request_id)
                 body, cause = described.body(), described.xray_header()
                 logs.failure(described.error, described.details)
-                _post(client, invocation, body, described.error["errorType"], cause)
+                send(body, described.error["errorType"], cause)
                 return
             except ApiError:
                 raise
@@ -52,18 +68,9 @@ def report(client: "RuntimeClient", invocation: "Invocation | None", exc: BaseEx
             logs.failure(error)
         except Exception:
             pass
-        _post(client, invocation, body, error["errorType"], b"")
+        send(body, error["errorType"], b"")
     finally:
         hold_reserve()
-
-
-def _post(
-    client: "RuntimeClient", invocation: "Invocation | None", body: bytes, error_type: str, xray_cause: bytes
-) -> None:
-    if invocation is None:
-        client.fail_init(body, error_type)
-    else:
-        client.fail(invocation, body, error_type, xray_cause)
 
 
 def hold_reserve() -> None:

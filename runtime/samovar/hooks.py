@@ -1,4 +1,4 @@
-"""Work outside the handler: after the response, at the end of INIT, at shutdown.
+"""Work outside the handler: after the response, at the end of INIT, around a snapshot, at shutdown.
 
 Imported only by functions that use it: it appends its work to the environment's lists, which the loop walks. Knows the
 environment and the log, and nothing of the loop.
@@ -119,6 +119,51 @@ def on_shutdown(f: "F") -> "F":
     """
     environment.shutdown_hooks.append(f)
     _watch_sigterm()
+    return f
+
+
+def before_snapshot(f: "F") -> "F":
+    """Call f() before Lambda takes a snapshot of the environment, the last registered first. Can be used as a
+    decorator.
+
+    Only with SnapStart. An exception fails INIT, and so the version that is being published.
+
+    Args:
+        f: A function without arguments, or a coroutine function.
+
+    Returns:
+        f itself.
+
+    Raises:
+        TypeError: f is not callable.
+    """
+    environment.snapshot_hooks.append(_callable(f, "before_snapshot"))
+    return f
+
+
+def after_restore(f: "F") -> "F":
+    """Call f() in each environment that Lambda restores from a snapshot, before its first event, the first registered
+    first. Can be used as a decorator.
+
+    Only with SnapStart. Lambda gives the restore and these hooks 10 seconds, and the first caller waits for them. An
+    exception ends the environment.
+
+    Args:
+        f: A function without arguments, or a coroutine function.
+
+    Returns:
+        f itself.
+
+    Raises:
+        TypeError: f is not callable.
+    """
+    environment.restore_hooks.append(_callable(f, "after_restore"))
+    return f
+
+
+def _callable(f: "F", name: str) -> "F":
+    if not callable(f):
+        raise TypeError(f"{name}: {f!r} is not callable: give a function without arguments")
     return f
 
 

@@ -64,8 +64,8 @@ def _forked(client: RuntimeClient) -> None:
 
 
 def initialise(client: RuntimeClient, name: str) -> "Handle":
-    """Run INIT: set up logging, import the handler, call what waits for the end of INIT. A failure is logged and posted
-    to /init/error, and ends the process.
+    """Run INIT: set up logging, import the handler, call what waits for the end of INIT; with SnapStart, go on in a
+    restored environment. A failure is logged and posted to /init/error, and ends the process.
     """
     import gc
 
@@ -89,6 +89,11 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
         failed = exc
     else:
         _stop_alarm()
+        if posix.environ.get(b"AWS_LAMBDA_INITIALIZATION_TYPE") == b"snap-start":
+            from samovar import snapshot
+
+            snapshot.until_restored(client)
+            _stop_alarm()
         return _attached(client, handle)
     # No exception is being handled here: Sentry asks, and reports it in another form than under AWS's client.
     if isinstance(failed, MemoryError):

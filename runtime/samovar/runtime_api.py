@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _RUNTIME = "/2018-06-01/runtime"
 _NEXT = f"{_RUNTIME}/invocation/next"
+_RESTORE = f"{_RUNTIME}/restore"
 _EXTENSION = "/2020-01-01/extension"
 
 # Headers of answers, in lower case as the transports give them.
@@ -129,11 +130,34 @@ class RuntimeClient:
         """Post the error that ended INIT. body: the error JSON."""
         self._post(f"{_RUNTIME}/init/error", _JSON + _ERROR_TYPE % _printable(error_type), body)
 
+    def restore_next(self) -> None:
+        """Say that a snapshot may be taken, and return in an environment that was restored from it.
+
+        Over a connection of its own: none that was open at the snapshot is used after it. Raises Ended where the
+        Runtime API has gone.
+        """
+        call = f"GET {_RESTORE}/next"
+        connection = Connection(self._address)
+        try:
+            status, _, body = connection.request("GET", f"{_RESTORE}/next", _AGENT, None)
+        except Gone as exc:
+            raise Ended(call, 0, str(exc)) from None
+        except WireError as exc:
+            raise ApiError(call, 0, str(exc)) from None
+        finally:
+            connection.close()
+        if status != 200:
+            raise ApiError(call, status, _unexpected(status, 200, body))
+
+    def fail_restore(self, body: bytes, error_type: str) -> None:
+        """Post the error that ended an environment after its restore. body: the error JSON."""
+        self._post(f"{_RESTORE}/error", _JSON + _ERROR_TYPE % _printable(error_type), body)
+
     def register_extension(self) -> None:
         """Register as an internal extension without events, which makes Lambda send SIGTERM before SIGKILL.
 
         An extension is ready only once it has asked for its next event ("Extensions API"). The connection on which it
-        waits for that stays open until the environment ends.
+        waits for that stays open until the environment ends, over a snapshot too: an extension asks once.
         """
         path = f"{_EXTENSION}/register"
         self._extension = connection = Connection(self._address)

@@ -25,6 +25,7 @@ import redis
 from samovar import cached
 from samovar.caching import TTLCache, redis_tier
 from samovar.caching.redis_tier import RedisTier
+from samovar.environment import environment as runtime
 from samovar.local.testing.valkey import Valkey
 from tests.caching.clock import Clocks
 from tests.caching.servers import LIMIT as TIMEOUT
@@ -1187,3 +1188,34 @@ def test_redis_is_imported_when_a_tier_is_made():
 
     script = "import sys, samovar.caching.redis_tier; assert 'redis' not in sys.modules and 'socket' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# A snapshot
+
+
+def test_a_tier_has_no_connection_in_a_snapshot_and_connects_anew_after_the_restore(valkey, never):
+    store = environment(valkey)
+    store.get_or_load("key", Loader(1))
+    before = connections(valkey)
+    for work in runtime.at_snapshot:
+        work()
+    wait_for(lambda: len(connections(valkey)) == len(before) - 1)
+    store.clear()
+    for work in runtime.at_restore:
+        work()
+    assert store.get_or_load("key", never) == 1
+    assert store._tier.faults == 0
+    assert connections(valkey) - before
+
+
+def connections(server):
+    return {each["id"] for each in server.client.client_list()}
+
+
+def test_a_tier_that_is_gone_leaves_nothing_behind(valkey):
+    made = environment(valkey)
+    kept = redis_tier._tiers[-1]
+    assert kept() is made._tier
+    del made
+    gc.collect()
+    assert kept not in redis_tier._tiers

@@ -557,6 +557,7 @@ print(*sorted(set(sys.modules) - before))
         "samovar.caching.decorator",
         "samovar.caching.entries",
         "samovar.caching.store",
+        "samovar.environment",
     }
     assert first == ours
     assert second - ours <= {"samovar.caching.flight", "samovar.caching.loading", "_contextvars"}

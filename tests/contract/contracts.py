@@ -14,6 +14,7 @@ from tests.contract import (
     cases_logging,
     cases_process,
     cases_results,
+    cases_snapshot,
     cases_wire,
 )
 from tests.contract.harness import Outcome, Run
@@ -25,6 +26,7 @@ MODULES = (
     cases_errors,
     cases_logging,
     cases_init,
+    cases_snapshot,
     cases_process,
     cases_wire,
     cases_attach,

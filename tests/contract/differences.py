@@ -28,7 +28,7 @@ EXCHANGE = {  # left out of the comparison by the harness, and held by tests of 
         "The Runtime API documents it; the official client sends it for INIT errors only",
     ),
     "init-content-type": Difference(
-        "`Content-Type: application/json` on `/init/error`",
+        "`Content-Type: application/json` on `/init/error` and `/restore/error`",
         "The body is JSON; the official client sends no content type there",
     ),
     "user-agent": Difference("`User-Agent`", "It names the runtime that asks"),
@@ -143,6 +143,21 @@ SURVIVED = {
         "The official client puts it there as it is: one with a slash is another path, at a space it exits",
     ),
 }
+SNAPSHOT = {
+    "reseeded": Difference(
+        "A restored environment has random numbers of its own",
+        "`random`, `tempfile`, OpenSSL and numpy's global generator are seeded anew. With the official client `random` "
+        "gives the same numbers in all environments that are restored from one snapshot",
+    ),
+    "hook-coroutine": Difference(
+        "A hook that is a coroutine function is run to its end",
+        "The official client calls it, and does not await what it returns",
+    ),
+    "restore-refused": Difference(
+        "The message when the Runtime API refuses `/restore/next`",
+        "It names the call and the status. Both post `Runtime.BeforeSnapshotError` and exit with 64",
+    ),
+}
 LOGS = {
     "chained": Difference(
         "Causes, contexts, notes and the members of a group are in the log",
@@ -219,6 +234,7 @@ GROUPS = {
     "In every exchange": EXCHANGE,
     "In values": VALUES,
     "Where the official client fails or ends its environment": SURVIVED,
+    "With SnapStart": SNAPSHOT,
     "In the log": LOGS,
     "In the process around the handler": PROCESS,
     "In messages and stack traces": WORDS,

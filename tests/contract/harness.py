@@ -80,7 +80,7 @@ class Post:
     call: str
     path: str
     content_type: str | None
-    """Not of /init/error, where the official client sends none."""
+    """Not of /init/error and /restore/error, where the official client sends none."""
     invocation_id: str | None
     error_type: str | None
     xray: Any
@@ -201,13 +201,14 @@ def normalised(request: Request, root: str) -> Post:
     if isinstance(cause, tuple):  # "paths" is a set in both runtimes: its order is chance
         cause = (cause[0], tuple((key, sorted(value) if key == "paths" else value) for key, value in cause[1]))
     body = _at_home(request.body, root)
+    of_init = request.call.endswith(("/init/error", "/restore/error"))
     json_body = not (request.header("Content-Type") or "").startswith("application/unknown")
     return Post(
         request.call,
         request.path,
-        None if "/init/" in request.path else request.header("Content-Type"),
+        None if of_init else request.header("Content-Type"),
         request.header("Lambda-Runtime-Invocation-Id"),
-        request.header("Lambda-Runtime-Function-Error-Type") if "/init/" in request.path else None,
+        request.header("Lambda-Runtime-Function-Error-Type") if of_init else None,
         cause,
         _scrub(exact(body) if json_body else body),
     )

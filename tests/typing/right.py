@@ -4,7 +4,19 @@ import asyncio
 from typing import assert_type
 
 import samovar
-from samovar import Cached, Companion, CompanionError, cache, cached, defer, on_shutdown, remaining, warm
+from samovar import (
+    Cached,
+    Companion,
+    CompanionError,
+    after_restore,
+    before_snapshot,
+    cache,
+    cached,
+    defer,
+    on_shutdown,
+    remaining,
+    warm,
+)
 from samovar.caching import Stats, TTLCache
 
 
@@ -108,6 +120,24 @@ assert_type(warmed.cache_info(), Stats)
 def close() -> None: ...
 
 
+@before_snapshot
+def disconnect() -> None: ...
+
+
+@after_restore
+async def connect() -> int:
+    return 1
+
+
+@cached(ttl=60, snapshot="keep")
+def kept() -> int:
+    return 1
+
+
+assert_type(kept(), int)
+assert_type(disconnect(), None)
+assert_type(asyncio.run(connect()), int)
+assert_type(TTLCache(snapshot="drop"), TTLCache)
 assert_type(close(), None)
 assert_type(remaining(), float)
 assert_type(cache, TTLCache)

@@ -6,6 +6,8 @@ from samovar import (
     Cached,
     Companion,
     CompanionError,
+    after_restore,
+    before_snapshot,
     cached,
     defer,
     on_shutdown,
@@ -94,6 +96,22 @@ other: Cached[[str], str] = later  # expect
 @warm  # expect
 def warmed(number: int) -> int:
     return number
+
+
+@before_snapshot  # expect
+def disconnect(number: int) -> None: ...
+
+
+@after_restore  # expect
+def connect(number: int) -> None: ...
+
+
+@cached(ttl=60, snapshot="yes")  # expect
+def kept() -> int:
+    return 1
+
+
+samovar.caching.TTLCache(snapshot=True)  # expect
 
 
 @on_shutdown  # expect

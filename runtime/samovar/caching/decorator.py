@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
     from typing import Any, ParamSpec, TypeVar
 
-    from samovar.caching.entries import Clocks, OnError, Tier
+    from samovar.caching.entries import Clocks, OnError, OnRestore, Tier
     from samovar.caching.typed import Cached
 
     P = ParamSpec("P")
@@ -34,6 +34,7 @@ def cached(
     key: "Callable[..., Hashable] | None" = None,
     maxsize: int | None = None,
     tier: "Tier | None" = None,
+    snapshot: "OnRestore" = "drop",
     clocks: "Clocks | None" = None,
 ) -> "Callable[[Callable[P, R]], Cached[P, R]]":
     """Keep what the function returns for `ttl` seconds, a value for each set of arguments.
@@ -57,6 +58,8 @@ def cached(
         key: `key(*args, **kwargs)` makes the key; by default it is made of all the arguments.
         maxsize: entries at most; by default 64 for each MB of the function's memory.
         tier: a second tier that environments share, such as `samovar.caching.RedisTier`.
+        snapshot: with SnapStart, "keep" keeps what INIT has loaded for its ttl; by default an environment that is
+            restored from a snapshot loads anew what has a ttl.
         clocks: wall time and a monotonic clock, both in seconds, for tests that move them.
 
     Raises:
@@ -77,7 +80,7 @@ def cached(
     def decorate(f: "Callable[P, R]") -> "Cached[P, R]":
         name, flags, names, wraps_coroutine = _check(f, tier)
         others: dict[str, Any] = {} if clocks is None else {"clocks": clocks}
-        cache = TTLCache(maxsize, ttl, tier=tier, name=name, **others)
+        cache = TTLCache(maxsize, ttl, tier=tier, name=name, snapshot=snapshot, **others)
         make_key = _make_key(names) if key is None else lambda args, kwargs: key(*args, **kwargs)
         wrapper: Any
         if flags & _COROUTINE:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Clocks = tuple[Callable[[], float], Callable[[], float]]
     OnError = Literal["raise", "stale"]
+    OnRestore = Literal["drop", "keep"]
 
     class Tier(Protocol):
         """A cache behind this one, shared by environments. Loads what it does not have; fails only as loading does."""

@@ -25,6 +25,7 @@ from time import sleep, time
 
 from samovar import codec as json_codec
 from samovar import hooks, logs
+from samovar.environment import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class RedisTier:
         self._unsettled: dict[str, tuple[bytes, ref[_Load], float]] = {}
         self._lanes: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
         self.hits = self.loads = self.faults = 0
+        _tiers.append(ref(self, _tiers.remove))
 
     def fetch(self, key: str, loader: "Callable[[], Any]", ttl: float) -> "Any":
         """Return the value in the tier, or else what loader() gives, and write that for the tier's own ttl or `ttl`
@@ -425,6 +427,20 @@ class RedisTier:
             except Exception:
                 return  # the next load of this key here takes the lock over, and its time limit ends it
             self._forget(name, lock)
+
+
+_tiers: "list[ref[RedisTier]]" = []  # all tiers that there are
+
+
+def _disconnect() -> None:
+    """Close all connections before a snapshot: in an environment restored from it the server does not know them."""
+    for each in list(_tiers):
+        if (tier := each()) is not None and (client := tier._client) is not None:
+            tier._client = None
+            client.close()
+
+
+environment.at_snapshot.append(_disconnect)
 
 
 class _Load:

@@ -37,13 +37,14 @@ from samovar.caching.entries import (
     findable,
     lock,
 )
+from samovar.environment import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator
     from typing import Any
 
-    from samovar.caching.entries import Clocks, OnError, Tier
+    from samovar.caching.entries import Clocks, OnError, OnRestore, Tier
     from samovar.caching.flight import Flight
 
 WINDOW = 0.010  # s; for how long a reading of both clocks is good, and by what they may differ unless one has been set
@@ -100,6 +101,8 @@ class TTLCache(Clock):
         sizeof: a function that returns a value's size in bytes.
         tier: a second tier, shared by environments (samovar.caching.redis_tier), which get_or_load reads and writes.
         name: tells this cache's keys from others' in the tier, and names it in the log.
+        snapshot: with SnapStart, "keep" keeps entries that have a ttl over a restore; by default they are dropped, as
+            they may be hours old.
         clocks: wall time and a monotonic clock, both in seconds, for tests that move them.
 
     Raises:
@@ -114,6 +117,7 @@ class TTLCache(Clock):
         "_entries",
         "_flights",
         "_hand",
+        "_keeps",
         "_root",
         "_sizeof",
         "_stamp",
@@ -136,6 +140,7 @@ class TTLCache(Clock):
         sizeof: "Callable[[Any], int] | None" = None,
         tier: "Tier | None" = None,
         name: str = "",
+        snapshot: "OnRestore" = "drop",
         clocks: "Clocks" = (time, monotonic),
     ) -> None:
         if maxsize is None:
@@ -150,6 +155,8 @@ class TTLCache(Clock):
             raise ValueError(f"maxbytes={maxbytes!r}: give a number of bytes, 1 or more")
         if tier is not None and not name:
             raise ValueError("a cache with a second tier needs a name=, which tells its keys from other caches'")
+        if snapshot not in ("drop", "keep"):
+            raise ValueError(f'snapshot={snapshot!r}: give "drop" or "keep"')
         self.maxsize = maxsize
         self.maxbytes = maxbytes
         self.name = name
@@ -157,6 +164,7 @@ class TTLCache(Clock):
         self._sizeof = sizeof
         self._ttl = check_ttl(ttl)
         self._tier = tier
+        self._keeps = snapshot == "keep"
         super().__init__(clocks)
         self._counts = Stats()
         self._entries: dict[Hashable, Entry] = {}
@@ -555,6 +563,18 @@ class TTLCache(Clock):
             for entry in self._entries.values():
                 entry.refreshing = False
 
+    def restored(self) -> None:
+        """Take out what has a ttl, unless the cache keeps it, in an environment restored from a snapshot."""
+        gone = []
+        with lock:
+            wall = self._wall()
+            self._lead = wall - self._monotonic()  # which another machine may count from another start
+            self._window = (wall, wall + WINDOW, self._window[2])
+            if not self._keeps:
+                self._flights.clear()
+                for entry in [each for each in self._entries.values() if each.expires < FOREVER]:
+                    gone.append(self._take_out(entry))
+
 
 _SHARED_TYPES = (str, bytes, int, float, bool, type(None))
 
@@ -596,4 +616,11 @@ def _forked() -> None:
             cache.forked(changing)
 
 
+def _restored() -> None:
+    for each in list(alive):
+        if (cache := each()) is not None:
+            cache.restored()
+
+
 posix.register_at_fork(after_in_child=_forked)
+environment.at_restore.append(_restored)

@@ -86,6 +86,7 @@ class Companion:
         # An answer without end must not cost the environment its memory.
         self._workers = [_Worker(program, memory * (1 << 20) // 4 or sys.maxsize) for _ in range(workers)]
         self._free: SimpleQueue[_Worker] = SimpleQueue()
+        self._held: list[_Worker] = []  # from a snapshot to the restore
         self._closed = False
         self._close_at_end = _closer(ref(self))
         self._owner = _pid
@@ -96,6 +97,7 @@ class Companion:
             for worker in self._workers:
                 worker.end()
             raise
+        _companions.append(ref(self, _companions.remove))
 
     def _start(self) -> None:
         if environment.running:
@@ -207,6 +209,22 @@ class Companion:
         except Empty:
             pass  # the calls that have the other workers replace what fails
 
+    def _suspend(self) -> None:
+        """End the processes and hold the workers: a call in another thread waits for one, or fails."""
+        for worker in self._workers:
+            worker.terminate()
+        for kill in (False, True):
+            until = monotonic() + _GRACE
+            try:
+                while len(self._held) < len(self._workers):
+                    self._take(self._held, until)
+                    self._held[-1].end(until - monotonic())
+                return
+            except Empty:  # a call in another thread sees its process gone, and clears up after it
+                if not kill:
+                    for worker in self._workers:
+                        worker.kill()
+
     def _take(self, held: "list[_Worker]", until: float) -> None:
         """Move a free worker into `held`. Raise Empty."""
         try:
@@ -262,6 +280,41 @@ class Companion:
         self.close()
 
 
+_companions: "list[ref[Companion]]" = []  # all companions that there are
+
+
+def _suspend_all() -> None:
+    """End all processes before a snapshot: one that lived through it would give the same random numbers in each
+    environment that is restored, have a clock that jumps, and connections that are gone.
+    """
+    for companion in _made():
+        if not companion._closed:
+            companion._suspend()
+
+
+def _resume_all() -> None:
+    """Start them again after the restore, side by side, and wait until they read. Raise CompanionError."""
+    companions = _made()
+    try:
+        workers = [worker for companion in companions if not companion._closed for worker in companion._held]
+        for worker in workers:
+            worker.start_anew()
+        until = _start_up_ends()
+        for worker in workers:
+            worker.wait_until_it_reads(until)
+    finally:
+        for companion in companions:
+            companion._give_back(companion._held)
+
+
+def _made() -> "list[Companion]":
+    return [companion for each in list(_companions) if (companion := each()) is not None]
+
+
+environment.at_snapshot.append(_suspend_all)
+environment.at_restore.append(_resume_all)
+
+
 class _Worker:
     """One process, and the next one when that has failed."""
 
@@ -314,8 +367,17 @@ class _Worker:
     def retire(self) -> None:
         """Ask the process to end. It is not started again."""
         self._retired = True
+        self.terminate()
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
         if self._process is not None:
             self._process.signal(_SIGTERM)
+
+    def start_anew(self) -> None:
+        """Start the process in a restored environment: the pause is on a clock that may have jumped."""
+        self._failures, self._not_before = 0, 0.0
+        self.start()
 
     def kill(self) -> None:
         """Kill the process, and leave the rest to the call that it is in."""

@@ -11,7 +11,8 @@
     assert json.loads(api.posted()[0].body) == {"message": "Hello, Ada!"}
 
 The script is a queue of answers to GET /invocation/next. Every other call has a default answer, which can be
-overridden. Each request is recorded as it came. Once the script is exhausted, /next stays open, as on Lambda, until
+overridden: to GET /restore/next the default is that the environment has been restored. Each request is recorded as it
+came. Once the script is exhausted, /next stays open, as on Lambda, until
 something is pushed or the server closes.
 
 Sockets are raw, so that a test controls each byte on the wire and each boundary between two sends: an `Answer` can be
