@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from samovar.hooks import on_shutdown as on_shutdown
     from samovar.hooks import remaining as remaining
     from samovar.hooks import warm as warm
+    from samovar.streaming import Head as Head
+    from samovar.streaming import stream as stream
 
     cache: TTLCache
 
@@ -23,12 +25,26 @@ _MODULES = {
     "cached": "samovar.caching.decorator",
     "Companion": "samovar.companion.supervisor",
     "CompanionError": "samovar.companion.error",
+    "Head": "samovar.streaming",
     "defer": "samovar.hooks",
     "on_shutdown": "samovar.hooks",
     "remaining": "samovar.hooks",
+    "stream": "samovar.streaming",
     "warm": "samovar.hooks",
 }
-__all__ = ["Cached", "Companion", "CompanionError", "cache", "cached", "defer", "on_shutdown", "remaining", "warm"]
+__all__ = [
+    "Cached",
+    "Companion",
+    "CompanionError",
+    "Head",
+    "cache",
+    "cached",
+    "defer",
+    "on_shutdown",
+    "remaining",
+    "stream",
+    "warm",
+]
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of the module

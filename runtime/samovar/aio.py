@@ -1,41 +1,232 @@
 """The environment's one event loop: it runs a coroutine to its end, or lets it go on beside its caller.
 
-Imported when there is a coroutine. Knows asyncio, and nothing of the package.
+Imported when there is a coroutine. Knows asyncio, and of the package only the log.
 """
 
 import asyncio
-from contextvars import Context, ContextVar
+import posix
+from contextvars import Context, ContextVar, copy_context
+from time import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
     from types import TracebackType
     from typing import Any
 
 _event_loop: "asyncio.AbstractEventLoop | None" = None
 _tasks: "set[asyncio.Task[Any]]" = set()  # an event loop holds its tasks only weakly
+_named: "set[str]" = set()  # coroutines whose tasks were seen to be left running
 _run: "ContextVar[object]" = ContextVar(
     "samovar"
 )  # tells the tasks of one coroutine from those that others left running
 
 
-def run(coroutine: "Awaitable[Any]") -> "Any":
+def set_up() -> None:
+    """Make the environment's event loop, of the kind that `SAMOVAR_LOOP` names. Raises ValueError for another value,
+    ImportError where the function does not ship it.
+    """
+    global _event_loop
+    choice = posix.environ.get(b"SAMOVAR_LOOP", b"")
+    if choice not in (b"", b"asyncio", b"uvloop"):
+        raise ValueError(f"SAMOVAR_LOOP={choice.decode()!r}: want uvloop, or nothing for Python's own event loop")
+    if choice == b"uvloop":
+        try:
+            import uvloop  # type: ignore[import-not-found, unused-ignore]
+        except ImportError as exc:
+            raise ImportError(f"SAMOVAR_LOOP=uvloop: {exc}; add uvloop to the function's packages") from None
+        _event_loop = uvloop.new_event_loop()
+    else:
+        _event_loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(_event_loop)
+
+
+def fresh() -> Context:
+    """Return contextvars for one invocation: those of INIT, which what it sets does not change."""
+    context = copy_context()
+    context.run(_run.set, object())
+    return context
+
+
+def run(coroutine: "Awaitable[Any]", context: "Context | None" = None, stop_time: float = float("inf")) -> "Any":
     """Run a coroutine on the environment's event loop, so that what it keeps (connections, tasks) outlives the
     invocation. The loop is the one that the function has set for itself, else one of our own.
+
+    context: its contextvars; None for fresh ones. stop_time: the Unix time at which it is cancelled, which raises
+    TimeoutError.
 
     Where something raises out of the event loop (a signal handler), the tasks of this coroutine are cancelled and have
     ended before it is raised again, as in asyncio.run.
     """
     loop = _loop()
-    mark = object()
-    _run.set(mark)
+    context = context or fresh()
+    if not asyncio.iscoroutine(coroutine):
+        coroutine = _awaited(coroutine)
+    task = loop.create_task(coroutine, context=context)
+    end = _End(loop, task, stop_time)
     try:
-        return loop.run_until_complete(coroutine)
+        return loop.run_until_complete(task)
     except BaseException as exc:
-        if getattr(coroutine, "cr_frame", None) is not None:  # it has not ended
-            _end_tasks(loop, mark)
+        if not task.done():
+            _end_tasks(loop, context.get(_run))
         exc.__traceback__ = _below(exc.__traceback__)
+        end.raise_if_late(exc)
         raise
+    finally:
+        end.cancel()
+
+
+async def _awaited(awaitable: "Awaitable[Any]") -> "Any":
+    return await awaitable
+
+
+class _End:
+    """Cancels a task at a Unix time."""
+
+    __slots__ = ("_task", "_timer", "late")
+
+    def __init__(self, loop: "asyncio.AbstractEventLoop", task: "asyncio.Task[Any]", stop_time: float) -> None:
+        self._task = task
+        self.late = False
+        self._timer = None if stop_time == float("inf") else loop.call_later(stop_time - time(), self._cancel)
+
+    def _cancel(self) -> None:
+        self.late = True
+        self._task.cancel()
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def raise_if_late(self, exc: BaseException) -> None:
+        """Raise TimeoutError, with the stack of where the task was, where it was this that has cancelled it."""
+        if self.late and isinstance(exc, asyncio.CancelledError):
+            late = TimeoutError("cancelled: the invocation's time was nearly up")
+            raise late.with_traceback(exc.__traceback__) from None
+
+
+class Pulled:
+    """An async iterator as an iterator. One task drives it, which waits until the next item is asked for; meanwhile
+    the event loop rests, but in `wait`.
+    """
+
+    def __init__(self, source: "AsyncIterator[Any]", stop_time: float, context: "Context | None" = None) -> None:
+        self._source = source
+        self._stop_time = stop_time
+        self._context = context or fresh()
+        self._loop = _loop()
+        self._task: asyncio.Task[None] | None = None
+        self._asked: asyncio.Future[None] | None = None  # done when the next item is wanted
+        self._failure: BaseException | None = None
+        self._closing = False
+        self._item: Any = None
+
+    def __iter__(self) -> "Pulled":
+        return self
+
+    def __next__(self) -> "Any":
+        self._given: asyncio.Future[bool] = self._loop.create_future()  # whether there is an item
+        if self._task is None:
+            self._task = self._loop.create_task(self._drive(), context=self._context)
+            self._end = _End(self._loop, self._task, self._stop_time)
+        elif self._task.done():
+            self._given.set_result(False)
+        else:
+            self._resume()
+        self._run(self._given)
+        if self._given.result():
+            item, self._item = self._item, None
+            return item
+        failure, self._failure = self._failure, None
+        if failure is None:
+            raise StopIteration
+        try:
+            self._end.raise_if_late(failure)
+            raise failure
+        finally:
+            del failure  # the traceback holds this frame, and with it the event
+
+    async def _drive(self) -> None:
+        try:
+            async for item in self._source:
+                if self._closing:  # it has caught its cancellation
+                    break
+                self._item = item
+                self._asked = self._loop.create_future()
+                self._given.set_result(True)
+                await self._asked
+                if self._closing:
+                    break
+        except BaseException as exc:
+            self._failure = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+            if not isinstance(exc, Exception | asyncio.CancelledError):
+                raise  # out of the event loop
+        finally:
+            # In this task, as what the generator has entered may be left only here.
+            if (aclose := getattr(self._source, "aclose", None)) is not None:
+                await aclose()
+            if not self._given.done():
+                self._given.set_result(False)
+
+    def _resume(self) -> bool:
+        """Let the task go on where it waits to be asked; return whether it does."""
+        if self._asked is None or self._asked.done():
+            return False
+        self._asked.set_result(None)
+        return True
+
+    def _run(self, future: "asyncio.Future[Any]") -> None:
+        try:
+            self._loop.run_until_complete(future)
+        except BaseException as exc:
+            exc.__traceback__ = _below(exc.__traceback__)
+            raise
+
+    def wait(self, fd: int) -> None:
+        """Let the tasks of the event loop go on until a descriptor can be written."""
+        ready = self._loop.create_future()
+        self._loop.add_writer(fd, _set, ready)
+        try:
+            self._run(ready)
+        finally:
+            self._loop.remove_writer(fd)
+
+    def close(self) -> None:
+        """Let the source end, wherever it is. Raises what that raises."""
+        self._closing = True
+        if self._task is None:
+            if (aclose := getattr(self._source, "aclose", None)) is not None:
+                run(_awaited(aclose()), self._context)
+            return
+        self._end.cancel()
+        if not self._task.done():
+            if not self._resume() and not self._task.cancelling():  # a second time would interrupt its cleaning up
+                self._task.cancel()
+            try:
+                self._run(self._task)
+            except asyncio.CancelledError:
+                pass
+
+
+def _set(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def warn_of_tasks() -> None:
+    """Log the names of coroutines whose tasks go on in the next invocation, each once."""
+    new = []
+    for task in asyncio.all_tasks(_event_loop):
+        if task not in _tasks:
+            coroutine = task.get_coro()
+            name = getattr(coroutine, "__qualname__", None) or type(coroutine).__name__
+            if name not in _named:
+                _named.add(name)
+                new.append(name)
+    if new:
+        from samovar import logs
+
+        logs.record("WARNING", f"Tasks left running stand still until the next invocation: {', '.join(sorted(new))}")
 
 
 def _loop() -> "asyncio.AbstractEventLoop":
@@ -46,8 +237,8 @@ def _loop() -> "asyncio.AbstractEventLoop":
         except (RuntimeError, DeprecationWarning):
             pass
         if _event_loop is None or _event_loop.is_closed():
-            _event_loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(_event_loop)
+            set_up()
+    assert _event_loop is not None
     return _event_loop
 
 

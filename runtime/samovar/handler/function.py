@@ -1,4 +1,5 @@
-"""`module.function`: a function of the user's, plain or a coroutine function; event and result are Python values.
+"""`module.function`: a function of the user's, plain, a coroutine function or a generator function; event and result
+are Python values.
 
 Knows how Lambda names handlers and what the official client says when it cannot find one. Knows neither the Runtime API
 nor the loop.
@@ -45,15 +46,24 @@ def adapt(function: "Callable[[Any, Any], Any]") -> "Handle":
             event = bytes(invocation.take_event())
         result = function(event, invocation.context)
         del event
-        if type(result) not in _VALUES:
-            if hasattr(type(result), "__await__"):
-                from samovar import aio
+        kind = type(result)
+        if kind not in _VALUES:
+            context = None
+            if hasattr(kind, "__await__"):
+                from samovar import aio, deadline
 
-                result = aio.run(result)
+                context = aio.fresh()
+                result = aio.run(result, context, deadline.stop_time(invocation))
+                aio.warn_of_tasks()
+                kind = type(result)
             if isinstance(result, bytes):
                 from samovar.response import Response
 
                 return Response(result, "application/unknown")
+            if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+                from samovar import streaming
+
+                return streaming.response(result, invocation, context)
         try:
             return dumps(result)
         except Exception as exc:
