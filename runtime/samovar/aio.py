@@ -158,15 +158,23 @@ class Pulled:
                 if self._closing:
                     break
         except BaseException as exc:
-            self._failure = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
-            if not isinstance(exc, Exception | asyncio.CancelledError):
-                raise  # out of the event loop
+            self._fail(exc)
         finally:
-            # In this task, as what the generator has entered may be left only here.
-            if (aclose := getattr(self._source, "aclose", None)) is not None:
-                await aclose()
-            if not self._given.done():
-                self._given.set_result(False)
+            try:
+                # In this task, as what the generator has entered may be left only here.
+                if (aclose := getattr(self._source, "aclose", None)) is not None:
+                    await aclose()
+            except BaseException as exc:
+                self._fail(exc)
+            finally:
+                if not self._given.done():
+                    self._given.set_result(False)
+
+    def _fail(self, exc: BaseException) -> None:
+        if isinstance(exc, SystemExit | KeyboardInterrupt):
+            raise exc  # out of the event loop
+        if self._failure is None:
+            self._failure = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
 
     def _resume(self) -> bool:
         """Let the task go on where it waits to be asked; return whether it does."""
@@ -202,10 +210,10 @@ class Pulled:
         if not self._task.done():
             if not self._resume() and not self._task.cancelling():  # a second time would interrupt its cleaning up
                 self._task.cancel()
-            try:
-                self._run(self._task)
-            except asyncio.CancelledError:
-                pass
+            self._run(self._task)
+            failure, self._failure = self._failure, None
+            if not isinstance(failure, asyncio.CancelledError | None):
+                raise failure
 
 
 def _set(future: "asyncio.Future[None]") -> None:

@@ -42,9 +42,9 @@ def send(client: "RuntimeClient", invocation: "Invocation", body: "Body", conten
 def _close(body: "Body") -> None:
     try:
         body.close()
-    except BaseException as exc:
-        if not is_failure(exc):
-            raise
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as exc:  # also the group in which asyncio's TaskGroup puts GeneratorExit
         logs.exception("Closing what the response was streamed from failed", exc)
 
 
