@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _event_loop: "asyncio.AbstractEventLoop | None" = None
 _tasks: "set[asyncio.Task[Any]]" = set()  # an event loop holds its tasks only weakly
+_of_run: "_Watch | None" = None
 _named: "set[str]" = set()  # coroutines whose tasks were seen to be left running
 _run: "ContextVar[object]" = ContextVar(
     "samovar"
@@ -58,45 +59,84 @@ def run(coroutine: "Awaitable[Any]", context: "Context | None" = None, stop_time
     Where something raises out of the event loop (a signal handler), the tasks of this coroutine are cancelled and have
     ended before it is raised again, as in asyncio.run.
     """
-    loop = _loop()
+    loop = get_loop()
     context = context or fresh()
-    if not asyncio.iscoroutine(coroutine):
-        coroutine = _awaited(coroutine)
-    task = loop.create_task(coroutine, context=context)
-    end = _End(loop, task, stop_time)
+    task = loop.create_task(_stopping(loop, coroutine), context=context)
+    watch = _watch(loop)
+    watch.begin(task, stop_time)
     try:
-        return loop.run_until_complete(task)
+        while True:
+            loop.run_forever()
+            if task.done():  # else something has stopped the event loop
+                return task.result()
     except BaseException as exc:
         if not task.done():
             _end_tasks(loop, context.get(_run))
         exc.__traceback__ = _below(exc.__traceback__)
-        end.raise_if_late(exc)
+        watch.raise_if_late(exc)
         raise
     finally:
-        end.cancel()
+        watch.end()
 
 
-async def _awaited(awaitable: "Awaitable[Any]") -> "Any":
-    return await awaitable
+async def _stopping(loop: "asyncio.AbstractEventLoop", awaitable: "Awaitable[Any]") -> "Any":
+    """Await, and stop the loop at once: run_until_complete goes round once more, for 5 µs."""
+    try:
+        return await awaitable
+    finally:
+        loop.stop()
 
 
-class _End:
-    """Cancels a task at a Unix time."""
+def _watch(loop: "asyncio.AbstractEventLoop") -> "_Watch":
+    global _of_run
+    if _of_run is None or _of_run.loop is not loop:
+        _of_run = _Watch(loop)
+    return _of_run
 
-    __slots__ = ("_task", "_timer", "late")
 
-    def __init__(self, loop: "asyncio.AbstractEventLoop", task: "asyncio.Task[Any]", stop_time: float) -> None:
+class _Watch:
+    """Cancels a task at a Unix time. One timer serves all invocations, as setting and removing one takes 3 µs: where it
+    goes off in a later one, it is set to that one's time.
+    """
+
+    __slots__ = ("_rings_at", "_stop_time", "_task", "_timer", "late", "loop")
+
+    def __init__(self, loop: "asyncio.AbstractEventLoop") -> None:
+        self.loop = loop
+        self._rings_at = float("inf")  # in the event loop's time
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self.late = False  # whether it has cancelled the task
+
+    def begin(self, task: "asyncio.Task[Any]", stop_time: float) -> None:
         self._task = task
+        self._stop_time = stop_time
         self.late = False
-        self._timer = None if stop_time == float("inf") else loop.call_later(stop_time - time(), self._cancel)
+        at = self.loop.time() + stop_time - time()
+        if at < self._rings_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._rings_at = at
+            self._timer = self.loop.call_at(at, self._ring)
 
-    def _cancel(self) -> None:
-        self.late = True
-        self._task.cancel()
+    def end(self) -> None:
+        self._task = None  # the timer stays
 
-    def cancel(self) -> None:
+    def close(self) -> None:
+        self.end()
         if self._timer is not None:
             self._timer.cancel()
+
+    def _ring(self) -> None:
+        self._rings_at = float("inf")
+        self._timer = None
+        if self._task is None:
+            return
+        if time() < self._stop_time:
+            self.begin(self._task, self._stop_time)
+        else:
+            self.late = True
+            self._task.cancel()
 
     def raise_if_late(self, exc: BaseException) -> None:
         """Raise TimeoutError, with the stack of where the task was, where it was this that has cancelled it."""
@@ -114,7 +154,8 @@ class Pulled:
         self._source = source
         self._stop_time = stop_time
         self._context = context or fresh()
-        self._loop = _loop()
+        self._loop = get_loop()
+        self._watch = _Watch(self._loop)  # of its own: `run` may be called while it is there
         self._task: asyncio.Task[None] | None = None
         self._asked: asyncio.Future[None] | None = None  # done when the next item is wanted
         self._failure: BaseException | None = None
@@ -128,7 +169,7 @@ class Pulled:
         self._given: asyncio.Future[bool] = self._loop.create_future()  # whether there is an item
         if self._task is None:
             self._task = self._loop.create_task(self._drive(), context=self._context)
-            self._end = _End(self._loop, self._task, self._stop_time)
+            self._watch.begin(self._task, self._stop_time)
         elif self._task.done():
             self._given.set_result(False)
         else:
@@ -141,7 +182,7 @@ class Pulled:
         if failure is None:
             raise StopIteration
         try:
-            self._end.raise_if_late(failure)
+            self._watch.raise_if_late(failure)
             raise failure
         finally:
             del failure  # the traceback holds this frame, and with it the event
@@ -204,9 +245,9 @@ class Pulled:
         self._closing = True
         if self._task is None:
             if (aclose := getattr(self._source, "aclose", None)) is not None:
-                run(_awaited(aclose()), self._context)
+                run(aclose(), self._context)
             return
-        self._end.cancel()
+        self._watch.close()
         if not self._task.done():
             if not self._resume() and not self._task.cancelling():  # a second time would interrupt its cleaning up
                 self._task.cancel()
@@ -237,7 +278,8 @@ def warn_of_tasks() -> None:
         logs.record("WARNING", f"Tasks left running stand still until the next invocation: {', '.join(sorted(new))}")
 
 
-def _loop() -> "asyncio.AbstractEventLoop":
+def get_loop() -> "asyncio.AbstractEventLoop":
+    """Return the event loop of the environment, and make it where there is none."""
     global _event_loop
     if _event_loop is None or _event_loop.is_closed():
         try:
@@ -263,8 +305,9 @@ def _end_tasks(loop: "asyncio.AbstractEventLoop", mark: object) -> None:
     tasks = [task for task in asyncio.all_tasks(loop) if _mark(task) is mark]
     for task in tasks:
         task.cancel()
-    if tasks:
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    while any(not task.done() for task in tasks):
+        asyncio.gather(*tasks, return_exceptions=True).add_done_callback(lambda ended: loop.stop())
+        loop.run_forever()  # which what `run` awaits may stop before that
 
 
 def _mark(task: "Any") -> object:

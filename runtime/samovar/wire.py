@@ -244,6 +244,8 @@ def last_chunk(trailers: str) -> bytes:
 
 def send_whole(sock: socket, buffers: "tuple[bytes, ...]", wait: "Callable[[int], None] | None" = None) -> None:
     """Send all of some buffers, in one system call where the socket takes them. wait: as for Connection.stream."""
+    if wait is None and len(buffers) == 1:
+        return sock.sendall(buffers[0])
     left = [memoryview(each) for each in buffers]
     while left:
         try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from samovar.response import Response
 
 _JSON = "application/json"
+_ASYNC = 0x80 | 0x200  # of a code object: a coroutine function, an async generator function
 _VALUES = frozenset((dict, list, str, int, float, bool, type(None)))  # most results: nothing to be awaited, no bytes
 
 
@@ -28,12 +29,19 @@ def load(name: str) -> "Handle":
 
     Raises Fault with the official client's error types, or whatever the module raises while it is imported.
     """
-    return adapt(find(name))
+    function = find(name)
+    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _ASYNC:
+        from samovar import aio
+
+        aio.get_loop()  # in INIT, which has more processor time than an event
+    return adapt(function)
 
 
 def adapt(function: "Callable[[Any, Any], Any]") -> "Handle":
     """Return a function of event and context as a handler. The handler's attribute `function` is that function."""
     loads, dumps = codec.loads, codec.dumps
+    aio: Any = None
+    stop_time: Any = None
 
     def handle(invocation: "Invocation") -> "bytes | Response":
         content_type = invocation.content_type
@@ -50,10 +58,12 @@ def adapt(function: "Callable[[Any, Any], Any]") -> "Handle":
         if kind not in _VALUES:
             context = None
             if hasattr(kind, "__await__"):
-                from samovar import aio, deadline
-
+                nonlocal aio, stop_time
+                if aio is None:
+                    from samovar import aio
+                    from samovar.deadline import stop_time
                 context = aio.fresh()
-                result = aio.run(result, context, deadline.stop_time(invocation))
+                result = aio.run(result, context, stop_time(invocation))
                 aio.warn_of_tasks()
                 kind = type(result)
             if isinstance(result, bytes):
