@@ -241,6 +241,30 @@ def test_an_item_is_asked_for_only_when_the_socket_takes_it() -> None:
     assert max(ahead) < 50
 
 
+def test_other_tasks_go_on_while_a_slow_reader_makes_an_async_stream_wait() -> None:
+    release = threading.Event()
+
+    async def handler(event: Any, context: Any) -> Any:
+        import asyncio
+
+        async def tick() -> None:
+            for _ in range(100):
+                await asyncio.sleep(0.001)
+            release.set()  # only now the reader goes on, which the stream waits for
+
+        task = asyncio.create_task(tick())
+        for _ in range(40):
+            yield b"x" * (1 << 20)
+        await task
+
+    def on_chunk(chunk: bytes) -> None:
+        assert release.wait(60)
+
+    with ScriptedRuntimeApi(event(), END, on_chunk=on_chunk) as api:
+        (request,) = serve(api, handler)
+    assert (len(request.body), request.complete) == (40 << 20, True)
+
+
 # --- failures
 
 

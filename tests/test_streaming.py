@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from aws_lambda_powertools import Logger
 
 import samovar
 from samovar import streaming
 from samovar.handler import function
 from samovar.response import Response
 from samovar.streaming import AsyncStream, Head, Stream, stream
-from tests.invocations import invocation
+from tests.invocations import begin, forget, invocation
 
 
 def head_of(head: Head) -> dict[str, Any]:
@@ -194,6 +196,12 @@ def decorated(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return call
 
 
+def powertools(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    logger = Logger(service="test", stream=io.StringIO())
+    wrapped: Callable[[Any, Any], Any] = logger.inject_lambda_context(f)
+    return lambda event, context: wrapped(event, begin())
+
+
 class Service:
     def __call__(self, event: Any, context: Any) -> Any:
         return generator(event, context)
@@ -210,6 +218,7 @@ STREAMED: dict[str, Callable[[Any, Any], Any]] = {
     "coroutine function, async generator": returns_async_generator,
     "decorated": decorated(generator),
     "decorated, async": decorated(async_generator),
+    "decorated by Powertools": powertools(generator),
     "partial": functools.partial(generator),
     "object": Service(),
     "method": Service().method,
@@ -226,7 +235,10 @@ STREAMED: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("kind", STREAMED)
 def test_is_streamed(kind: str) -> None:
-    content_type, chunks = pulled(STREAMED[kind])
+    try:
+        content_type, chunks = pulled(STREAMED[kind])
+    finally:
+        forget()
     assert [chunk for chunk in chunks if not chunk.startswith(b'{"statusCode"')] == [b"a", b"b"]
     assert (content_type == "application/octet-stream") == (not kind.startswith("stream"))
 

@@ -9,7 +9,7 @@ from samovar.response import Response
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-    from typing import Any
+    from typing import Any, overload
 
     from samovar.invocation import Invocation
 
@@ -138,6 +138,28 @@ class AsyncStream:
         """Close the items' generator."""
         if aclose := getattr(self._items, "aclose", None):
             await aclose()
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def stream(
+        iterable: Iterable[Item],
+        *,
+        status: int = 200,
+        headers: Headers = (),
+        cookies: Iterable[str] = (),
+        content_type: str | None = None,
+    ) -> Stream: ...
+    @overload
+    def stream(
+        iterable: AsyncIterable[Item],
+        *,
+        status: int = 200,
+        headers: Headers = (),
+        cookies: Iterable[str] = (),
+        content_type: str | None = None,
+    ) -> AsyncStream: ...
 
 
 def stream(

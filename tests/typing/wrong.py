@@ -6,9 +6,11 @@ from samovar import (
     Cached,
     Companion,
     CompanionError,
+    Head,
     cached,
     defer,
     on_shutdown,
+    stream,
     warm,
 )
 
@@ -116,3 +118,9 @@ except CompanionError as error:
     code: int = error.kind  # expect
     print(error.knid)  # expect
     raise CompanionError("Gone", "it is gone") from error  # expect
+
+stream([1])  # expect
+stream("text", statsu=1)  # expect
+stream([], headers=["X"])  # expect
+Head("200")  # expect
+Head(cookies=[b"a"])  # expect
