@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import posix
 import socket
 import textwrap
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -211,6 +213,23 @@ def test_a_handler_is_cancelled_in_time_to_report_it() -> None:
         forget()
 
 
+def test_an_error_while_it_is_cancelled_is_reported_with_its_cause() -> None:
+    async def handler(event: Any, context: Any) -> None:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError as exc:
+            raise ValueError("instead") from exc
+
+    late = invocation()
+    late.context = begin(deadline_ms=str(int(time.time() * 1000 + 300)))
+    try:
+        with pytest.raises(ValueError, match="instead") as caught:
+            function.adapt(handler)(late)
+        assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    finally:
+        forget()
+
+
 def test_a_handler_that_ends_itself_after_being_cancelled_has_its_result() -> None:
     async def handler(event: Any, context: Any) -> str:
         try:
@@ -225,6 +244,50 @@ def test_a_handler_that_ends_itself_after_being_cancelled_has_its_result() -> No
         assert function.adapt(handler)(late) == b'"what there was"'
     finally:
         forget()
+
+
+@pytest.mark.parametrize("ends", ["returns", "raises", "late", "stream", "late stream"])
+def test_nothing_of_an_async_invocation_stays_in_memory(ends: str) -> None:
+    class Kept:
+        pass
+
+    async def waits(kept: Kept) -> str:
+        if "late" in ends:
+            await asyncio.sleep(600)
+        if ends == "raises":
+            raise ValueError("x")
+        return "done"
+
+    async def items(kept: Kept) -> AsyncIterator[str]:
+        yield await waits(kept)
+
+    async def handler(event: Any, context: Any) -> Any:
+        kept = Kept()
+        seen.append(weakref.ref(kept))
+        return items(kept) if "stream" in ends else await waits(kept)
+
+    def serve() -> None:
+        late = invocation()
+        late.context = begin(deadline_ms=str(int(time.time() * 1000 + 200)))
+        try:
+            response = function.adapt(handler)(late)
+        except (ValueError, TimeoutError):
+            return
+        if ends == "stream":
+            assert list(response.body) == [b"done"]  # type: ignore[union-attr, arg-type]
+            response.body.close()  # type: ignore[union-attr]
+
+    seen: list[weakref.ref[Kept]] = []
+    serve()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            serve()
+    finally:
+        gc.enable()
+        forget()
+    assert [ref() for ref in seen] == [None] * 3
 
 
 ONE_LOOP = """

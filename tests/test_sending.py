@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from samovar import loop, sending
+from samovar.environment import environment
 from samovar.handler import function
 from samovar.local.testing.scripted_api import Answer, Request, ScriptedRuntimeApi
 from samovar.local.testing.scripted_api import invocation as event
@@ -503,7 +504,7 @@ def test_sigterm_closes_the_generator_and_ends_the_process_as_before(busy: str, 
     assert not request.complete
 
 
-def test_a_sigterm_handler_of_the_functions_own_is_left_alone(closing: Closing) -> None:
+def test_a_sigterm_handler_of_the_functions_own_is_left_alone() -> None:
     seen = []
 
     def handler(event: Any, context: Any) -> Iterator[bytes]:
@@ -520,9 +521,24 @@ def test_a_sigterm_handler_of_the_functions_own_is_left_alone(closing: Closing) 
     assert (request.body, request.complete, len(seen)) == (b"ab", True, 1)
 
 
-def test_after_a_stream_sigterm_is_as_before() -> None:
+def test_a_shutdown_hook_that_a_generator_adds_is_run() -> None:
+    source = """
+        import os, signal, samovar
+
+        def handler(event, context):
+            if event:
+                os.kill(os.getpid(), signal.SIGTERM)
+            samovar.on_shutdown(lambda: print("hook"))
+            yield b"a"
+    """
+    last = execute(Run(app(textwrap.dedent(source)), (Event(b"0"), Event(b"1"))), OURS)[-1]
+    assert (last.exit, last.stdout) == (-signal.SIGTERM, b"hook\n")
+
+
+def test_after_a_stream_sigterm_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     with ScriptedRuntimeApi(event(["a"]), END) as api:
         before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(environment, "sigterm", None)
         serve(api, Closing())
         assert signal.getsignal(signal.SIGTERM) == before
 

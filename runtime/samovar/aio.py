@@ -29,7 +29,7 @@ def set_up() -> None:
     """
     global _event_loop
     choice = posix.environ.get(b"SAMOVAR_LOOP", b"")
-    if choice not in (b"", b"asyncio", b"uvloop"):
+    if choice not in (b"", b"uvloop"):
         raise ValueError(f"SAMOVAR_LOOP={choice.decode()!r}: want uvloop, or nothing for Python's own event loop")
     if choice == b"uvloop":
         try:
@@ -73,7 +73,8 @@ def run(coroutine: "Awaitable[Any]", context: "Context | None" = None, stop_time
         if not task.done():
             _end_tasks(loop, context.get(_run))
         exc.__traceback__ = _below(exc.__traceback__)
-        watch.raise_if_late(exc)
+        if watch.has_raised(exc):
+            raise _out_of_time(exc) from None
         raise
     finally:
         watch.end()
@@ -138,11 +139,9 @@ class _Watch:
             self.late = True
             self._task.cancel()
 
-    def raise_if_late(self, exc: BaseException) -> None:
-        """Raise TimeoutError, with the stack of where the task was, where it was this that has cancelled it."""
-        if self.late and isinstance(exc, asyncio.CancelledError):
-            late = TimeoutError("cancelled: the invocation's time was nearly up")
-            raise late.with_traceback(exc.__traceback__) from None
+    def has_raised(self, exc: BaseException) -> bool:
+        """Return whether exc is that the task has been cancelled here."""
+        return self.late and isinstance(exc, asyncio.CancelledError)
 
 
 class Pulled:
@@ -182,8 +181,7 @@ class Pulled:
         if failure is None:
             raise StopIteration
         try:
-            self._watch.raise_if_late(failure)
-            raise failure
+            raise _out_of_time(failure) if self._watch.has_raised(failure) else failure
         finally:
             del failure  # the traceback holds this frame, and with it the event
 
@@ -292,8 +290,13 @@ def get_loop() -> "asyncio.AbstractEventLoop":
     return _event_loop
 
 
+def _out_of_time(exc: BaseException) -> TimeoutError:
+    """Return what the caller gets for a CancelledError, with its stack: that of where the task waited."""
+    return TimeoutError("cancelled: the invocation's time was nearly up").with_traceback(exc.__traceback__)
+
+
 def _below(tb: "TracebackType | None") -> "TracebackType | None":
-    """Return the traceback below run and run_until_complete: the latter's frame holds the task, which holds the
+    """Return the traceback without its first two frames, ours or asyncio's: they hold the task, which holds the
     exception, and with it the event until the next collection.
     """
     tb = tb and tb.tb_next

@@ -28,6 +28,7 @@ class Environment:
     there is work after a response.
     shutdown_hooks: the function's own. Lambda sends SIGTERM only to an environment with an extension, so the loop
     registers one where there is a hook at the end of INIT.
+    sigterm: the handler of SIGTERM that runs them; None where nothing has imported it.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class Environment:
         "log_ids",
         "running",
         "shutdown_hooks",
+        "sigterm",
     )
 
     def __init__(self) -> None:
@@ -52,6 +54,7 @@ class Environment:
         self.at_shutdown: list[Callable[[], object]] = []
         self.attach: Callable[[Handle, RuntimeClient, Post], Handle] | None = None
         self.shutdown_hooks: list[Callable[[], object]] = []
+        self.sigterm: Callable[[int, object], None] | None = None
 
     def begin(self, invocation: "Invocation") -> None:
         """Make an invocation the one in flight."""

@@ -8,6 +8,7 @@ import posix
 from time import time
 
 from samovar import codec, deadline, failure, logs
+from samovar.environment import environment
 from samovar.errors import is_failure
 from samovar.runtime_api import ApiError, NotTaken
 
@@ -144,8 +145,7 @@ class _Sigterm:
         self._module: Any = _signal
         self._before = _signal.getsignal(_signal.SIGTERM)
         # The handler that runs the shutdown hooks ends the process without leaving the generator.
-        ours = getattr(self._before, "__module__", "") == "samovar.hooks"
-        self._set = ours or self._before == _signal.SIG_DFL
+        self._set = self._before in (_signal.SIG_DFL, environment.sigterm)
         if self._set:
             try:
                 _signal.signal(_signal.SIGTERM, self._on_sigterm)
@@ -163,6 +163,7 @@ class _Sigterm:
         if self._set:
             sigterm = self._module.SIGTERM
             if self._module.getsignal(sigterm) == self._on_sigterm:
-                self._module.signal(sigterm, self._before)
+                # Hooks that the generator has added found this one, and added no handler.
+                self._module.signal(sigterm, environment.sigterm or self._before)
             if self.came:
                 posix.kill(posix.getpid(), sigterm)
