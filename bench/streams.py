@@ -1,7 +1,7 @@
 """Streamed responses beside a loop over a raw socket, and async handlers beside plain ones.
 
-All environments run at once and take turns, each a real ./bootstrap with the benchmark's Runtime API. They have one core
-and it has another, if there are two. Read the ratios.
+All environments run at once and take turns, each a real ./bootstrap with the benchmark's Runtime API. They have one
+core and it has another, if there are two. Read the ratios.
 """
 
 from __future__ import annotations

@@ -82,6 +82,7 @@ def run(coroutine: "Awaitable[Any]", context: "Context | None" = None, stop_time
         raise
     finally:
         watch.end()
+        del task  # holds the exception, whose frames lead back to this one from Python 3.12 on
 
 
 async def _stopping(loop: "asyncio.AbstractEventLoop", awaitable: "Awaitable[Any]") -> "Any":
