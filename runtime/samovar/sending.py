@@ -45,7 +45,7 @@ def _close(body: "Body") -> None:
         body.close()
     except (SystemExit, KeyboardInterrupt):
         raise
-    except BaseException as exc:  # also the group in which asyncio's TaskGroup puts GeneratorExit
+    except BaseException as exc:  # also the group in which TaskGroup puts GeneratorExit, before Python 3.15
         logs.exception("Closing what the response was streamed from failed", exc)
 
 
@@ -145,7 +145,7 @@ class _Sigterm:
         self._module: Any = _signal
         self._before = _signal.getsignal(_signal.SIGTERM)
         # The handler that runs the shutdown hooks ends the process without leaving the generator.
-        self._set = self._before in (_signal.SIG_DFL, environment.sigterm)
+        self._set = self._before is not None and self._before in (_signal.SIG_DFL, environment.sigterm)
         if self._set:
             try:
                 _signal.signal(_signal.SIGTERM, self._on_sigterm)
