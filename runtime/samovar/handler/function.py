@@ -30,7 +30,7 @@ def load(name: str) -> "Handle":
     Raises Fault with the official client's error types, or whatever the module raises while it is imported.
     """
     function = find(name)
-    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _ASYNC:
+    if type(function) is type(load) and function.__code__.co_flags & _ASYNC:
         from samovar import aio
 
         aio.get_loop()  # in INIT, which has more processor time than an event
