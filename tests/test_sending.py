@@ -635,7 +635,12 @@ def test_what_replaces_the_post_of_a_result_is_called_around_a_stream(fails: boo
     for outcome in outcomes:
         lines = outcome.stdout.decode().splitlines()
         assert lines[0] == "before b'' application/octet-stream"
-        assert lines[-2:] == ["streaming", "after"] if not fails else lines[-1] == "streaming"
+        if fails:
+            logged = next(line for line in lines if line.startswith("[ERROR]"))
+            assert "What replaces LambdaRuntimeClient.post_invocation_result failed" in logged
+            assert lines.index("streaming") < lines.index(logged)
+        else:
+            assert lines[-2:] == ["streaming", "after"]
 
 
 def test_what_replaces_the_event_handling_is_left_when_the_stream_has_ended() -> None:
