@@ -179,7 +179,7 @@ def grouped(answer: Answer) -> "dict[str, list[str]]":
     values: dict[str, list[str]] = {}
     for name, value in answer.headers:
         key = names.setdefault(name.lower(), name.decode("latin-1"))
-        values.setdefault(key, []).append(value.decode("latin-1"))
+        values.setdefault(key, []).append(value.decode("latin-1").strip())  # Django begins with a space
     return values
 
 
