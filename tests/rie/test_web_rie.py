@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ from typing import Any
 import pytest
 
 from samovar.local.rie import RIE
+from tests.conftest import ROOT
 from tests.handler import events
 
 FUNCTIONS = Path(__file__).parent / "functions"
+HANDLERS = ROOT / "handlers"
 Start = Callable[..., RIE]
 
 
@@ -65,3 +69,17 @@ def test_a_wsgi_application_answers(start: Start) -> None:
     assert rie.invoke(events.http_api()).json()["body"] == "/orders/café au Grüße"
     assert rie.invoke({"Records": []}).error.error_type == "Runtime.NotHttp"
     assert rie.invoke(events.lattice_v1()).json()["body"] == "/orders/café au Grüße"
+
+
+def test_the_examples_answer(environment: Start) -> None:
+    event = json.loads((HANDLERS / "events" / "function_url.json").read_text())
+    rie = environment("wsgi:shop_wsgi:app,shop_wsgi.restock")
+    assert [json.loads(rie.invoke(event).json()["body"])["left"] for _ in range(2)] == [2, 1]
+    assert rie.invoke({"source": "aws.events"}).json() == {"samovar": 3}
+    if sys.version_info >= (3, 15):
+        return  # no FastAPI yet
+    rie = environment("asgi:web_app:app")
+    answer = rie.invoke(event).json()
+    assert (answer["statusCode"], json.loads(answer["body"])) == (201, {"item": "samovar", "count": 2})
+    assert rie.invoke({**event, "body": "{}"}).json()["statusCode"] == 422
+    assert [line for line in rie.log().lines if "mail" in line] == ["mail: 2 × samovar"]
