@@ -16,7 +16,8 @@ def main(package_root: str = "") -> "NoReturn":
     if len(sys.argv) > 2 or sys.argv[1:] in (["-h"], ["--help"]):
         wrong = len(sys.argv) > 2
         (sys.stderr if wrong else sys.stdout).write(
-            "usage: python -m samovar [MODULE.FUNCTION | exec:PROGRAM]   (default: the variable _HANDLER)\n"
+            "usage: python -m samovar [MODULE.FUNCTION | asgi:MODULE:APPLICATION | wsgi:… | exec:PROGRAM]\n"
+            "(default: the variable _HANDLER)\n"
             "This is the runtime, which Lambda starts. On your machine: samovar run MODULE.FUNCTION\n"
         )
         sys.exit(2 if wrong else 0)

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     # bytes: a JSON document; None: it has posted by itself. Raises an exception for a failed invocation.
     Handle = Callable[[Invocation], bytes | Response | None]
 
-KINDS = {"exec": "program"}  # prefix of the handler string -> the module here whose load() takes the rest
+KINDS = {
+    "asgi": "asgi",
+    "exec": "program",
+    "wsgi": "wsgi",
+}  # prefix of the handler string -> the module here whose load() takes the rest
 
 
 def load(name: str) -> "Handle":
-    """Return the handler that `name` names: `module.function`, or `exec:./program arguments`.
+    """Return the handler that `name` names: `module.function`, `exec:./program arguments`, `asgi:module:application` or
+    `wsgi:module:application`.
 
     Raises Fault with the official client's error types, or whatever the function's module raises.
     """

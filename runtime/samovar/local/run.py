@@ -35,7 +35,9 @@ _NOT_WATCHED = ("venv", ".ruff_cache", ".aws-sam")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
     parser.add_argument(
-        "handler", metavar="HANDLER", help="as in Lambda's handler setting: app.handler, or exec:./program"
+        "handler",
+        metavar="HANDLER",
+        help="as in Lambda's handler setting: app.handler, asgi:main:app, wsgi:main:app or exec:./program",
     )
     parser.add_argument(
         "-e",
@@ -262,7 +264,7 @@ def _environment(options: argparse.Namespace) -> Iterator[_Environment]:
         raise console.CommandError(f"--env-file {options.env_file}: {exc.strerror}", 2) from None
     except ValueError as exc:
         raise console.CommandError(str(exc), 2) from None
-    if not options.handler.startswith("exec:"):
+    if not options.handler.startswith(("asgi:", "exec:", "wsgi:")):
         path = {**os.environ, **variables}.get("PYTHONPATH", "").split(os.pathsep)
         if wrong := spelling.problem(options.handler, root, [*filter(None, path), "/opt/python"]):
             raise console.CommandError(wrong, 2)

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,25 @@ def _go_program(folder: Path) -> Mapping[str, str]:
     return {"PATH": f"{program.parent}{os.pathsep}{PATH}"}
 
 
+def _needs(package: str) -> Callable[[Path], Mapping[str, str]]:
+    """Return what leaves an example out where its package is not installed."""
+
+    def prepare(folder: Path) -> Mapping[str, str]:
+        if find_spec(package) is None:
+            raise Missing(f"there is no {package}: pip install {package}")
+        return {}
+
+    return prepare
+
+
 EXAMPLES = [
     Example("hello.handler", {"name": "Samovar"}),
     Example("dynamodb_update.handler", Path("dynamodb_update.json"), each=True),
     Example("country_codes.handler", {"code": "CI"}, prepare=cache.countries, each=True),
     Example("chat_stream.handler", {"body": '{"message": "Hello"}'}, streamed=True),
     Example("fetch_many.handler", {"paths": ["/a", "/b", "/c", "/d"]}, prepare=web_server.start),
+    Example("asgi:web_app:app", Path("function_url.json"), prepare=_needs("fastapi")),
+    Example("wsgi:shop_wsgi:app", Path("function_url.json"), prepare=_needs("flask")),
     # What lambda_proc's article ran: a Go program, one event ten times, half a second apart.
     Example("exec:hello-go", {"name": "Samovar"}, prepare=_go_program, pause=0.5, each=True),
 ]

@@ -1,0 +1,128 @@
+"""`wsgi:module:application`: a WSGI application (PEP 3333) answers HTTP events.
+
+It runs on the main thread. `close()` of what it returns is called once its response is posted. Knows the event sources;
+knows neither the Runtime API nor the loop.
+"""
+
+import sys
+from _io import BytesIO
+
+from samovar import logs
+from samovar.environment import environment
+from samovar.errors import is_failure
+from samovar.handler import web
+from samovar.handler.sources.http import Answer, failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from samovar.handler import Handle
+    from samovar.handler.sources.http import Request
+    from samovar.invocation import Invocation
+
+
+def load(rest: str) -> "Handle":
+    """Return the application that `module:application` names, as a handler. Raises Fault as `function.find` does."""
+    application, other = web.find("wsgi", rest)
+    closing: list[Callable[[], object]] = []  # of the result whose response is being posted
+
+    def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> Answer:
+        answering = _Answering()
+        try:
+            result = application(_environ(request, event, invocation), answering.start_response)
+            if close := getattr(result, "close", None):
+                closing.append(close)
+            for block in result:
+                answering.write(block)
+            return answering.whole()
+        except BaseException as exc:
+            if not is_failure(exc):
+                raise
+            logs.exception("The application failed", exc)
+            return failed()
+
+    def finish() -> None:
+        while closing:
+            try:
+                closing.pop()()
+            except BaseException as exc:
+                if not is_failure(exc):
+                    raise
+                logs.exception("The application failed after its response", exc)
+
+    environment.after_response.insert(0, finish)  # before deferred calls
+    environment.at_fork.append(closing.clear)
+    return web.adapt(call, "wsgi", other)
+
+
+def _environ(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> "dict[str, Any]":
+    root = request.root_path
+    environ = {
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": root.encode().decode("latin-1"),
+        "PATH_INFO": request.path[len(root.encode()) :].decode("latin-1"),
+        "QUERY_STRING": request.query.decode("latin-1"),
+        "CONTENT_LENGTH": str(len(request.body)),
+        "SERVER_NAME": request.host,
+        "SERVER_PORT": str(request.port),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": request.client or "",
+        "RAW_URI": (request.raw_path + (b"?" + request.query if request.query else b"")).decode("latin-1"),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": request.scheme,
+        "wsgi.input": BytesIO(request.body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "aws.event": event,
+        "aws.context": invocation.context,
+    }
+    for name, value in request.headers:
+        if b"_" in name or name == b"content-length":  # x_user must not pass for X-User; the length is the body's
+            continue
+        key = name.decode("latin-1").upper().replace("-", "_")
+        if key != "CONTENT_TYPE":
+            key = f"HTTP_{key}"
+        text = value.decode("latin-1")
+        environ[key] = f"{environ[key]},{text}" if key in environ else text
+    return environ
+
+
+class _Answering:
+    """What the application gives, until it is an answer."""
+
+    __slots__ = ("_body", "_headers", "_status")
+
+    def __init__(self) -> None:
+        self._status: str | None = None
+        self._headers: list[tuple[str, str]] = []
+        self._body: list[bytes] = []
+
+    def start_response(
+        self, status: str, headers: "list[tuple[str, str]]", exc_info: "Any" = None
+    ) -> "Callable[[bytes], None]":
+        if exc_info:
+            try:
+                if self._body:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # a circle with this frame
+        elif self._status is not None:
+            raise AssertionError("start_response was called twice without exc_info")
+        self._status, self._headers = status, headers
+        return self.write
+
+    def write(self, block: bytes) -> None:
+        if block:
+            if self._status is None:
+                raise AssertionError("the application gave a body before it called start_response")
+            self._body.append(block)
+
+    def whole(self) -> Answer:
+        if self._status is None:
+            raise AssertionError("the application did not call start_response")
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]
+        return Answer(int(self._status[:3]), headers, b"".join(self._body))

@@ -1,0 +1,205 @@
+"""An HTTP event is told by what is in it, becomes the request that was sent, and gets an answer in its own form."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from samovar.handler import sources
+from samovar.handler.sources.http import Answer, Request
+from tests.handler import events
+from tests.handler.events import EVENTS
+
+JOINED = {"function_url", "http_api", "lattice_v1"}  # repeated headers come joined
+LAST = {"alb_single"}  # and here the last
+
+
+def request(event: Any) -> Request:
+    source = sources.find(event)
+    assert source is not None
+    return source.request(event)
+
+
+def answer(event: Any, *headers: tuple[str, str], body: bytes = b"text", status: int = 200) -> Any:
+    source = sources.find(event)
+    assert source is not None
+    pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    return json.loads(sources.respond(source, event, Answer(status, pairs, body)))
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_event_is_told_by_what_is_in_it(name: str) -> None:
+    meant = [source.__name__.rpartition(".")[2] for source in sources.SOURCES if source.means(EVENTS[name])]  # type: ignore[attr-defined]
+    want = {"http_api_1": "rest_api", "alb_single": "alb"}.get(name, name)
+    assert meant[0] == want
+    assert set(meant) <= {want, "http_api"}  # a Function URL's event is asked for before
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        None,
+        [],
+        "text",
+        {"Records": []},
+        {"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}},
+        {"type": "TOKEN", "methodArn": "arn:aws:execute-api:eu-west-1:1:a/live/GET/", "authorizationToken": "x"},
+        events.rest_api(type="REQUEST", methodArn="arn:aws:execute-api:eu-west-1:1:a/live/GET/"),
+        events.http_api(type="REQUEST", routeArn="arn:aws:execute-api:eu-west-1:1:a/live/GET/"),
+        {"requestContext": {"connectionId": "c", "routeKey": "$connect", "eventType": "CONNECT"}, "headers": {}},
+        {"apiPath": "/a", "httpMethod": "GET", "actionGroup": "g"},
+        {"requestContext": None, "httpMethod": "GET"},
+    ],
+    ids=str,
+)
+def test_an_event_that_is_no_request_has_no_source(event: Any) -> None:
+    assert sources.find(event) is None
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_every_source_gives_the_request_that_the_client_sent(name: str) -> None:
+    made = request(EVENTS[name])
+    root = {"rest_api": "/live", "http_api_1": "/live"}.get(name, "")
+    assert (made.method, made.path.decode(), made.root_path) == ("POST", f"{root}/orders/café au", root)
+    assert made.raw_path.decode() == f"{root}/orders/caf%C3%A9%20au"
+    assert made.body.decode() == "Grüße"
+    assert made.client == "203.0.113.7"
+    assert [value for key, value in made.headers if key == b"cookie"] == [b"a=1; b=2"]
+    many = [value for key, value in made.headers if key == b"x-many"]
+    assert many == ([b"one,two"] if name in JOINED else [b"two"] if name in LAST else [b"one", b"two"])
+    assert all(key == key.lower() for key, _ in made.headers)
+    assert (made.scheme, made.port) == (("http", 8080) if name.startswith("alb") else ("https", 443))
+    assert made.host.partition(".")[0] in ("abc", "shop")
+    query = sorted(made.query.decode().split("&"))
+    assert query == sorted((events.QUERY if name not in LAST else events.QUERY.replace("repeat=one&", "")).split("&"))
+
+
+def test_the_path_of_an_http_api_is_not_unquoted_a_second_time() -> None:
+    made = request(events.http_api(rawPath="/a%20b/c d/"))
+    assert (made.path, made.raw_path) == (b"/a%20b/c d/", b"/a%2520b/c%20d/")
+
+
+def test_a_quoted_path_keeps_how_it_was_quoted() -> None:
+    made = request(events.function_url(rawPath="/a%2Fb//c%20d/"))
+    assert (made.path, made.raw_path) == (b"/a/b//c d/", b"/a%2Fb//c%20d/")
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "root"),
+    [
+        ("live", "/live/docs", "/live"),
+        ("live", "/live", "/live"),
+        ("live", "/lively/docs", ""),
+        ("$default", "/docs", ""),
+        ("live", "/docs", ""),
+    ],
+)
+def test_the_stage_of_an_http_api_is_the_root_path(stage: str, path: str, root: str) -> None:
+    event = events.http_api(rawPath=path)
+    event["requestContext"]["stage"] = stage
+    assert (request(event).path.decode(), request(event).root_path) == (path, root)
+
+
+@pytest.mark.parametrize(
+    ("path", "whole", "resource", "parameters", "want"),
+    [
+        ("/docs", "/live/docs", "/{proxy+}", {"proxy": "docs"}, ("/live/docs", "/live")),
+        ("/", "/live/", "/", None, ("/live/", "/live")),
+        ("/", "/live", "/", None, ("/live/", "/live")),
+        ("/docs", "/shop/docs", "/{proxy+}", {"proxy": "docs"}, ("/shop/docs", "/shop")),
+        ("/shop/docs", "/shop/docs", "/{proxy+}", {"proxy": "docs"}, ("/shop/docs", "/shop")),
+        ("/api/docs", "/api/docs", "/api/{proxy+}", {"proxy": "docs"}, ("/api/docs", "")),
+        ("/a/1/b", "/a/1/b", "/a/{id}/b", {"id": "1"}, ("/a/1/b", "")),
+    ],
+)
+def test_the_stage_or_base_path_of_a_rest_api_is_the_root_path(
+    path: str, whole: str, resource: str, parameters: Any, want: tuple[str, str]
+) -> None:
+    event = events.rest_api(path=path, resource=resource, pathParameters=parameters)
+    event["requestContext"]["path"] = whole
+    assert (request(event).path.decode(), request(event).root_path) == want
+
+
+def test_a_health_check_has_neither_host_nor_client() -> None:
+    made = request(events.alb(multi=False) | {"headers": {"user-agent": "ELB-HealthChecker/2.0"}, "path": "/"})
+    assert (made.host, made.port, made.client, made.body) == ("localhost", 443, None, "Grüße".encode())
+
+
+@pytest.mark.parametrize(
+    ("host", "want"),
+    [("[::1]:8080", ("::1", 8080)), ("[::1]", ("::1", 443)), ("a:81", ("a", 81)), ("::1", ("::1", 443))],
+)
+def test_the_port_comes_from_the_host_and_an_ipv6_address_is_not_cut(host: str, want: tuple[str, int]) -> None:
+    event = events.function_url(headers={"host": host})
+    assert (request(event).host, request(event).port) == want
+
+
+def test_a_body_in_base64_is_bytes() -> None:
+    for make in (events.function_url, events.rest_api, events.alb, events.lattice_v2):
+        assert request(make(body=base64.b64encode(b"\xff\x00").decode(), isBase64Encoded=True)).body == b"\xff\x00"
+    assert request(events.lattice_v1(body="/wA=", is_base64_encoded=True)).body == b"\xff\x00"
+    assert request(events.function_url(body=None)).body == b""
+
+
+TWO_COOKIES = (("Set-Cookie", "a=1; Path=/"), ("Vary", "a"), ("vary", "b"), ("set-cookie", "b=2"), ("X-One", "1"))
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_answer_has_exactly_the_form_of_its_source(name: str) -> None:
+    text = {"statusCode": 200, "body": "text", "isBase64Encoded": False}
+    described = {**text, "statusDescription": "200 OK"}
+    apart = {"multiValueHeaders": {"Set-Cookie": ["a=1; Path=/", "b=2"], "Vary": ["a", "b"]}, "headers": {"X-One": "1"}}
+    spelled = {"set-cookie": "a=1; Path=/", "Set-cookie": "b=2", "Vary": "a, b", "X-One": "1"}
+    cookies = {"cookies": ["a=1; Path=/", "b=2"], "headers": {"Vary": "a, b", "X-One": "1"}}
+    lists = {"multiValueHeaders": {**apart["multiValueHeaders"], "X-One": ["1"]}}
+    want = {
+        "function_url": {**text, **cookies},
+        "http_api": {**text, **cookies},
+        "http_api_1": {**text, **apart},
+        "rest_api": {**text, **apart},
+        "alb": {**described, **lists},
+        "alb_single": {**described, "headers": spelled},
+        "lattice_v1": {**described, "headers": spelled},
+        "lattice_v2": {**described, "headers": spelled},
+    }
+    assert answer(EVENTS[name], *TWO_COOKIES) == want[name]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "is_base64"),
+    [
+        ((), "Grüße".encode(), False),
+        ((), b"", False),
+        ((), b"\xff\xfe", True),
+        ((), "Grüße".encode("latin-1"), True),
+        ((), b"\xed\xa0\x80", True),
+        ((("Content-Encoding", "gzip"),), b"text", True),
+        ((("content-type", "image/png"),), b"text", False),
+    ],
+)
+def test_only_bytes_that_are_no_text_are_base64(headers: Any, body: bytes, is_base64: bool) -> None:
+    for event in EVENTS.values():
+        made = answer(event, *headers, body=body)
+        assert made["isBase64Encoded"] is is_base64
+        assert (base64.b64decode(made["body"]) if is_base64 else made["body"].encode()) == body
+
+
+def test_an_answer_that_is_too_large_is_413_and_a_line_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    large = b"a" * (6_291_556 + 1)
+    for name, event in EVENTS.items():
+        if not name.startswith("alb"):
+            made = answer(event, ("X-One", "1"), body=large)
+            assert (made["statusCode"], made["body"]) == (413, "Response too large")
+            assert "The response is too large: 6291557 bytes, 629" in capfd.readouterr().out
+    assert answer(events.alb(), body=b"a" * (1 << 20))["statusCode"] == 413
+    assert answer(events.alb(), body=b"a" * ((1 << 20) - 500))["statusCode"] == 200
+    assert answer(events.http_api(), body=b"a" * (1 << 20))["statusCode"] == 200
+
+
+def test_a_status_without_a_name_has_a_description() -> None:
+    assert answer(events.alb(), status=799)["statusDescription"] == "799 Unknown"
+    assert answer(events.alb(), status=404)["statusDescription"] == "404 Not Found"
