@@ -23,7 +23,8 @@ if not restarted:
     # The interpreter's options and PYTHON* variables, the caller's or a container image's, change the bytecode or its
     # folder: assertions, positions and, through the hash seed, the order of a frozenset's members.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    again = [sys.executable, "-s", "-P", __file__, tree, place, "restarted"]
+    # Columns are left out: only the carets of a traceback through these files need them, and INIT has less to load.
+    again = [sys.executable, "-X", "no_debug_ranges", "-s", "-P", __file__, tree, place, "restarted"]
     os.execve(sys.executable, again, {**kept, "PYTHONHASHSEED": "0"})
 
 
