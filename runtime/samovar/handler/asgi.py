@@ -34,6 +34,20 @@ def load(rest: str) -> "Handle":
     lifespan = Lifespan(application)
     lifespan.start_up()
     cycles: list[Cycle] = []  # the one whose application has not returned yet
+    streamed: web.Streamed | None = None
+    if web.streams():
+        from samovar.handler.asgi_stream import StreamedCycle
+
+        def stream(
+            request: "Request", event: "dict[str, Any]", invocation: "Invocation", prelude: "web.Prelude"
+        ) -> StreamedCycle:
+            scope = _scope(request, event, invocation, lifespan.state)
+            cycle = StreamedCycle(application, request, scope, _end(invocation), prelude)
+            cycles.append(cycle)
+            aio.run(cycle.begin())
+            return cycle
+
+        streamed = stream
 
     def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> Answer:
         cycle = Cycle(application, request, _scope(request, event, invocation, lifespan.state), _end(invocation))
@@ -51,7 +65,7 @@ def load(rest: str) -> "Handle":
 
     environment.after_response.insert(0, finish)  # before deferred calls
     environment.at_fork.append(cycles.clear)
-    return web.adapt(call, "asgi", other)
+    return web.adapt(call, streamed, "asgi", other)
 
 
 def _end(invocation: "Invocation") -> float:
