@@ -30,7 +30,7 @@ _EVENT = (
     "Lambda-Runtime-Trace-Id: Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1\r\n"
     "Date: Sun, 22 Nov 2026 05:00:00 GMT\r\nContent-Length: {length}\r\n\r\n"
 )
-_ACCEPTED = (
+ACCEPTED = (
     b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nDate: Sun, 22 Nov 2026 05:00:00 GMT\r\n"
     b'Content-Length: 16\r\n\r\n{"status":"OK"}\n'
 )
@@ -56,7 +56,7 @@ class Runtime:
     def __init__(self, launcher: Launcher, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._launcher = launcher
         self._listener = socket.create_server(("127.0.0.1", 0))
-        _limit(self._listener)
+        limit(self._listener)
         host, port = self._listener.getsockname()
         self._output, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(write, True)
@@ -83,7 +83,7 @@ class Runtime:
                     raise ConnectionError("it closed its output")
             self._sock, _ = self._listener.accept()
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _limit(self._sock)
+            limit(self._sock)
             got = self._sock.recv_into(self._buffer)
             at = time.perf_counter_ns()
             self._asks_next(got)
@@ -123,7 +123,7 @@ class Runtime:
                 raise ConnectionError(f"not a response: {bytes(self._view[:got])!r}")
             if keep:
                 self._response = bytes(self._view[end + 4 : stop])
-            sock.sendall(_ACCEPTED)
+            sock.sendall(ACCEPTED)
             self._asks_next(sock.recv_into(buffer))
         except OSError as exc:
             raise self._died(exc) from None
@@ -216,7 +216,7 @@ def floor(launcher: Launcher, command: Sequence[str], environment: Mapping[str, 
     return ended.at - at, ended.processor_time
 
 
-def _limit(sock: socket.socket) -> None:
+def limit(sock: socket.socket) -> None:
     # In the kernel, not settimeout: that would cost a poll() before every receive.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _TIMEOUT, 0))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _TIMEOUT, 0))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import struct
@@ -14,7 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samovar.wire import Chunks, Connection, WireError, parse_address, parse_head, parse_length
+from samovar.wire import (
+    Chunks,
+    Connection,
+    WireError,
+    chunk,
+    last_chunk,
+    parse_address,
+    parse_head,
+    parse_length,
+    send_whole,
+)
 
 CHUNKED = b"4\r\nWiki\r\n5;name=value\r\npedia\r\n0\r\nTrailer: x\r\n\r\n"
 
@@ -589,3 +600,83 @@ def test_a_connection_whose_descriptor_the_function_has_closed_can_be_closed() -
         assert client._sock is not None
         os.close(client._sock.fileno())
         client.close()
+
+
+# --- chunked requests
+
+
+@given(st.lists(st.binary(min_size=1, max_size=100)), st.sampled_from(["", "Name: value\r\n", "A: 1\r\nB: 2\r\n"]))
+def test_what_is_sent_in_chunks_is_read_in_chunks(bodies: list[bytes], trailers: str) -> None:
+    reader = Chunks()
+    for body in bodies:
+        assert not reader.feed(b"".join(chunk(body)))
+    assert reader.feed(last_chunk(trailers) + b"behind")
+    assert (bytes(reader.body), bytes(reader.rest)) == (b"".join(bodies), b"behind")
+
+
+def test_a_large_chunk_is_not_copied() -> None:
+    body = b"x" * 100_000
+    assert chunk(b"x" * 65536) == (b"10000\r\n" + b"x" * 65536 + b"\r\n",)
+    assert [each is body for each in chunk(body)] == [False, True, False]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_all_buffers_are_sent_whatever_the_socket_takes_at_once(waits: bool) -> None:
+    ours, theirs = socket.socketpair()
+    buffers = b"head", b"x" * 5_000_000, b"", b"tail" * 100_000
+    received = bytearray()
+    waited: list[int] = []
+
+    def read() -> None:
+        while data := theirs.recv(1 << 20):
+            received.extend(data)
+
+    def wait(fd: int) -> None:
+        waited.append(fd)
+        select.select([], [fd], [])
+
+    with ours, theirs:
+        thread = threading.Thread(target=read)
+        thread.start()
+        send_whole(ours, buffers, wait if waits else None)
+        ours.shutdown(socket.SHUT_WR)
+        thread.join()
+        assert bytes(received) == b"".join(buffers)
+        assert set(waited) == ({ours.fileno()} if waits else set())
+
+
+def test_an_exception_of_the_chunks_gets_out_and_the_body_stays_without_its_end() -> None:
+    seen: list[bytes] = []
+
+    def play(peer: socket.socket) -> None:
+        while data := peer.recv(65536):
+            seen.append(data)
+
+    def chunks() -> Iterator[bytes]:
+        yield b"a"
+        raise KeyError("chunks")
+
+    with server(play) as client, pytest.raises(KeyError):
+        client.stream("POST", "/1", "", chunks(), lambda: "")
+    assert b"".join(seen).endswith(b"\r\n\r\n1\r\na\r\n")
+
+
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_an_answer_before_the_end_of_the_body_ends_it(interim: bytes) -> None:
+    def play(peer: socket.socket) -> None:
+        peer.recv(65536)
+        peer.sendall(interim + b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+        while peer.recv(65536):
+            pass
+
+    asked = []
+
+    def chunks() -> Iterator[bytes]:
+        while True:
+            asked.append(True)
+            yield b"a"
+
+    with server(play) as client:
+        status, _, body = client.stream("POST", "/1", "", chunks(), lambda: "")
+        assert (status, bytes(body)) == (413, b"no")
+    assert asked

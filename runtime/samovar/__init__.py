@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from samovar.hooks import on_shutdown as on_shutdown
     from samovar.hooks import remaining as remaining
     from samovar.hooks import warm as warm
+    from samovar.streaming import Head as Head
+    from samovar.streaming import stream as stream
 
     cache: TTLCache
 
@@ -27,15 +29,18 @@ _MODULES = {
     "cached": "samovar.caching.decorator",
     "Companion": "samovar.companion.supervisor",
     "CompanionError": "samovar.companion.error",
+    "Head": "samovar.streaming",
     "defer": "samovar.hooks",
     "on_shutdown": "samovar.hooks",
     "remaining": "samovar.hooks",
+    "stream": "samovar.streaming",
     "warm": "samovar.hooks",
 }
 __all__ = [
     "Cached",
     "Companion",
     "CompanionError",
+    "Head",
     "after_restore",
     "before_snapshot",
     "cache",
@@ -43,6 +48,7 @@ __all__ = [
     "defer",
     "on_shutdown",
     "remaining",
+    "stream",
     "warm",
 ]
 

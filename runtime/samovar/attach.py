@@ -20,12 +20,13 @@ from samovar.runtime_api import ApiError, RuntimeClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
     from typing import Any
 
     from samovar.environment import Post
     from samovar.handler import Handle
+    from samovar.runtime_api import StreamFailure
 else:
     ModuleType = type(sys)
 
@@ -93,10 +94,12 @@ class _Replaceable(type):
 class LambdaRuntimeClient(metaclass=_Replaceable):
     """The class whose methods agents replace. An object serves one event, or one post.
 
-    client: the true one. posted: whether something has been posted, or tried.
+    client: the true one. posted: whether something has been posted, or tried. stream: posts the response, where it is
+    streamed; result_data is empty then.
     """
 
     marshaller: "Any" = LambdaMarshaller()
+    stream: "Callable[[], None] | None" = None
 
     def __init__(self, client: RuntimeClient, invocation: "Any" = None, error_type: str = "") -> None:
         self.client = client
@@ -108,6 +111,8 @@ class LambdaRuntimeClient(metaclass=_Replaceable):
         self, invoke_id: str, result_data: "bytes | str", content_type: str = _JSON, invocation_id: "str | None" = None
     ) -> None:
         self.posted = True
+        if self.stream is not None:
+            return self.stream()
         _respond(self.client, self.invocation, _encoded(result_data), None if content_type == _JSON else content_type)
 
     def post_invocation_error(
@@ -125,6 +130,7 @@ class LambdaRuntimeClient(metaclass=_Replaceable):
 
 
 _respond, _fail, _fail_init = RuntimeClient.respond, RuntimeClient.fail, RuntimeClient.fail_init
+_stream = RuntimeClient.stream
 
 
 def _encoded(data: "bytes | str") -> bytes:
@@ -255,6 +261,20 @@ def _attached_respond(
     _post(call, "post_invocation_result", arguments, lambda: _respond(self, invocation, body, content_type))
 
 
+def _attached_stream(
+    self: RuntimeClient,
+    invocation: Invocation,
+    chunks: "Iterable[bytes]",
+    content_type: str,
+    failed: "Callable[[], StreamFailure]",
+    wait: "Callable[[int], None] | None",
+) -> None:
+    call = LambdaRuntimeClient(self, invocation)
+    call.stream = lambda: _stream(self, invocation, chunks, content_type, failed, wait)
+    arguments = invocation.id, b"", content_type, invocation.invocation_id
+    _post(call, "post_invocation_result", arguments, call.stream)
+
+
 def _attached_fail(
     self: RuntimeClient, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes
 ) -> None:
@@ -288,6 +308,7 @@ def _take_part() -> None:
         environment.attach = attach
         environment.after_response.append(_stay)
         RuntimeClient.respond = _attached_respond  # type: ignore[method-assign]
+        RuntimeClient.stream = _attached_stream  # type: ignore[method-assign]
         RuntimeClient.fail = _attached_fail  # type: ignore[method-assign]
         RuntimeClient.fail_init = _attached_fail_init  # type: ignore[method-assign]
 

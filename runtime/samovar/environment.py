@@ -31,6 +31,7 @@ class Environment:
     shutdown_hooks: the function's own. Lambda sends SIGTERM only to an environment with an extension, so the loop
     registers one where there is a hook at the end of INIT.
     snapshot_hooks, restore_hooks: the function's own, for before a snapshot and after a restore.
+    sigterm: the handler of SIGTERM that runs them; None where nothing has imported it.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Environment:
         "restore_hooks",
         "running",
         "shutdown_hooks",
+        "sigterm",
         "snapshot_hooks",
     )
 
@@ -63,6 +65,7 @@ class Environment:
         self.shutdown_hooks: list[Callable[[], object]] = []
         self.snapshot_hooks: list[Callable[[], object]] = []
         self.restore_hooks: list[Callable[[], object]] = []
+        self.sigterm: Callable[[int, object], None] | None = None
 
     def begin(self, invocation: "Invocation") -> None:
         """Make an invocation the one in flight."""

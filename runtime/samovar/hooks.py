@@ -286,6 +286,7 @@ def _on_sigterm(signum: int, frame: object) -> None:
         posix.kill(posix.getpid(), signum)
 
 
+environment.sigterm = _on_sigterm
 environment.at_init_end.append(run_warm)
 environment.after_response.append(run_deferred)
 environment.at_fork.append(forget)

@@ -78,6 +78,10 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
     try:
         if posix.environ.get(b"SAMOVAR_LAZY_IMPORTS"):
             _lazy_imports()
+        if posix.environ.get(b"SAMOVAR_LOOP"):
+            from samovar import aio
+
+            aio.set_up()
         handle = handler.load(name)
         for work in environment.at_init_end:
             work()
@@ -156,8 +160,13 @@ def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes |
         body, content_type = response, None
     elif response is None:  # the handler has posted it
         return
-    else:
+    elif isinstance(response.body, bytes):
         body, content_type = response.body, response.content_type
+    else:
+        from samovar import sending
+
+        sending.send(client, invocation, response.body, response.content_type)
+        return
     try:
         client.respond(invocation, body, content_type)
     except NotTaken as exc:

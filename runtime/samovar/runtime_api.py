@@ -13,15 +13,27 @@ from samovar.wire import Connection, Gone, WireError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Protocol
 
     from samovar.wire import Answer, Body
+
+    StreamFailure = tuple[str, bytes] | None
 
     class Transport(Protocol):
         """Requests over one connection, one at a time. headers: lines that end in CRLF."""
 
         def request(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer": ...
+
+        def stream(
+            self,
+            method: str,
+            path: str,
+            headers: str,
+            chunks: Iterable[bytes],
+            trailers: Callable[[], str],
+            wait: Callable[[int], None] | None,
+        ) -> Answer: ...
 
 
 _RUNTIME = "/2018-06-01/runtime"
@@ -46,6 +58,11 @@ _CONTENT_TYPE = f"{_AGENT}Content-Type: %s\r\n"
 _INVOCATION = "Lambda-Runtime-Invocation-Id: %s\r\n"
 _ERROR_TYPE = "Lambda-Runtime-Function-Error-Type: %s\r\n"
 _XRAY_CAUSE = "Lambda-Runtime-Function-XRay-Error-Cause: %s\r\n"
+_ERROR_BODY = "Lambda-Runtime-Function-Error-Body: %s\r\n"
+_STREAMED = (
+    "Lambda-Runtime-Function-Response-Mode: streaming\r\n"
+    "Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n"
+)
 _EXTENSION_NAME = "Lambda-Extension-Name: samovar\r\n"
 _EXTENSION_IDENTIFIER = "Lambda-Extension-Identifier: %s\r\n"
 
@@ -117,6 +134,42 @@ class RuntimeClient:
             headers += _INVOCATION % invocation.invocation_id
         self._post(f"{_RUNTIME}/invocation/{_segment(invocation.id)}/response", headers, body)
 
+    def stream(
+        self,
+        invocation: Invocation,
+        chunks: "Iterable[bytes]",
+        content_type: str,
+        failed: "Callable[[], StreamFailure]",
+        wait: "Callable[[int], None] | None",
+    ) -> None:
+        """Post a response a chunk at a time; the connection is closed after it ("Building a custom runtime").
+
+        failed: called after the last chunk; the error type and the error JSON where the body has failed, which go into
+        the trailers. wait: as for `Connection.stream`.
+
+        Raises NotTaken, also in the middle; ApiError at a 5xx.
+        """
+
+        def trailers() -> str:
+            failure = failed()
+            if failure is None:
+                return ""
+            from binascii import b2a_base64
+
+            error_type, error = failure
+            encoded = b2a_base64(error, newline=False).decode("ascii")
+            return _ERROR_TYPE % _printable(error_type) + _ERROR_BODY % encoded
+
+        headers = _CONTENT_TYPE % content_type + _STREAMED
+        if invocation.invocation_id:
+            headers += _INVOCATION % invocation.invocation_id
+        path = f"{_RUNTIME}/invocation/{_segment(invocation.id)}/response"
+        try:
+            status, _, answer = self._transport.stream("POST", path, headers, chunks, trailers, wait)
+        except WireError as exc:
+            raise NotTaken(f"POST {path}", 0, str(exc)) from None
+        _check_taken(path, status, answer)
+
     def fail(self, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes) -> None:
         """Post the error of an invocation. body: the error JSON; xray_cause: JSON in ASCII, or empty."""
         headers = _JSON + _ERROR_TYPE % _printable(error_type)
@@ -181,9 +234,13 @@ class RuntimeClient:
             status, _, answer = self._transport.request("POST", path, headers, body)
         except WireError as exc:
             raise NotTaken(f"POST {path}", 0, str(exc)) from None
-        if not 200 <= status < 300:
-            refusal = ApiError if status >= 500 else NotTaken
-            raise refusal(f"POST {path}", status, _unexpected(status, 202, answer))
+        _check_taken(path, status, answer)
+
+
+def _check_taken(path: str, status: int, answer: "Body") -> None:
+    if not 200 <= status < 300:
+        refusal = ApiError if status >= 500 else NotTaken
+        raise refusal(f"POST {path}", status, _unexpected(status, 202, answer))
 
 
 def _transport(address: str) -> "Transport":
@@ -206,8 +263,10 @@ def _transport(address: str) -> "Transport":
 class _Disowned:
     """The transport of a forked child: refuses every request."""
 
-    def request(self, method: str, path: str, headers: str, body: "bytes | None") -> "Answer":
+    def request(self, *request: object) -> "Answer":
         raise WireError("this is a process that the function forked; events and responses belong to its parent")
+
+    stream = request
 
 
 def _segment(request_id: str) -> str:

@@ -6,6 +6,7 @@ Not imported otherwise: `make bench` has a row for its cost. Knows nothing of La
 
 import logging
 import sys
+from collections.abc import Callable, Iterable
 
 from samovar.wire import Gone, WireError, merge, parse_address
 
@@ -27,12 +28,16 @@ class Urllib3Transport:
 
     def __init__(self, address: str) -> None:
         host, port = parse_address(address)
-        self._pool = urllib3.HTTPConnectionPool(host, port, maxsize=1, block=True, timeout=None, retries=False)
+        self._host, self._port = host, port
+        self._pool = self._new_pool()
         self._answered = False  # since the last failure
         self._reached = False
         self._busy = False
         for name in ("urllib3.connectionpool", "urllib3.util.retry"):  # at DEBUG they log every request
             logging.getLogger(name).addFilter(lambda record: not self._busy)
+
+    def _new_pool(self) -> urllib3.HTTPConnectionPool:
+        return urllib3.HTTPConnectionPool(self._host, self._port, maxsize=1, block=True, timeout=None, retries=False)
 
     def request(
         self, method: str, path: str, headers: str, body: "bytes | None"
@@ -40,10 +45,38 @@ class Urllib3Transport:
         """Send one request and return status, headers (names in lower case) and body of its answer. headers: lines that
         end in CRLF. There is no time-out.
         """
-        fields = dict(line.split(b": ", 1) for line in headers.encode("utf-8", "surrogateescape").split(b"\r\n")[:-1])
         self._busy = True
         try:
-            return self._request(method, path, fields, body)
+            return self._request(method, path, _fields(headers), body)
+        finally:
+            self._busy = False
+
+    def stream(
+        self,
+        method: str,
+        path: str,
+        headers: str,
+        chunks: "Iterable[bytes]",
+        trailers: "Callable[[], str]",
+        wait: "Callable[[int], None] | None" = None,
+    ) -> "tuple[int, dict[str, str], bytes]":
+        """Send one request with a chunked body over a connection of its own. urllib3 has no trailers: they are made,
+        and not sent.
+        """
+
+        def body() -> "Iterable[bytes]":
+            yield from chunks
+            trailers()
+
+        fields = _fields(headers)
+        del fields[b"Trailer"]
+        self._busy = True
+        try:
+            with self._new_pool() as pool:
+                response = pool.request(method, path, body=body(), headers=fields)  # type: ignore[arg-type]
+                return response.status, _decoded(response), response.data
+        except HTTPError as exc:
+            raise WireError(f"{exc}; it is not known how much was taken") from None
         finally:
             self._busy = False
 
@@ -67,8 +100,15 @@ class Urllib3Transport:
             failed = Gone if self._reached and isinstance(exc, NewConnectionError) else WireError
             raise failed(str(exc)) from None
         self._answered = self._reached = True
-        decoded = merge(
-            (name.lower(), value.encode("latin-1").decode("utf-8", "surrogateescape"))
-            for name, value in response.headers.iteritems()
-        )
-        return response.status, decoded, response.data
+        return response.status, _decoded(response), response.data
+
+
+def _fields(headers: str) -> "dict[bytes, bytes]":
+    return dict(line.split(b": ", 1) for line in headers.encode("utf-8", "surrogateescape").split(b"\r\n")[:-1])
+
+
+def _decoded(response: urllib3.BaseHTTPResponse) -> "dict[str, str]":
+    return merge(
+        (name.lower(), value.encode("latin-1").decode("utf-8", "surrogateescape"))
+        for name, value in response.headers.iteritems()
+    )

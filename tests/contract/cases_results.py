@@ -230,8 +230,16 @@ def _refused(outcome: Outcome) -> object:
     )
 
 
+def _says(text: str) -> Callable[[Outcome], object]:
+    return lambda outcome: outcome.value["errorType"] == "TypeError" and text in outcome.value["errorMessage"]
+
+
 def _cases(prefix: str) -> tuple[Case, ...]:
-    wording = {"deep-100000": ("json-wording", _refused)}
+    wording = {
+        "deep-100000": ("json-wording", _refused),
+        "generator-object": ("stream", _says("made of bytes and str, not of int: to stream JSON, yield json.dumps(")),
+        "map-object": ("stream", lambda outcome: outcome.requests[0].body == b"1"),
+    }
     return (
         *(Case(f"{prefix}-{name}", source, **differing(wording.get(name))) for name, source in EXPRESSIONS.items()),
         *(

@@ -59,6 +59,11 @@ VALUES = {
         "On one event loop for the life of the environment, whatever decorators are around the `async def`. "
         "The official client answers with Runtime.MarshalError",
     ),
+    "stream": Difference(
+        "A generator, or another iterator, that the handler returns is streamed",
+        "Also an async one, and of a generator function. Its items are bytes or str: [Streaming](streaming.md). "
+        "The official client answers with Runtime.MarshalError",
+    ),
     "nan-event": Difference(
         "NaN and infinities in an event are read",
         "As Python's `json` does; the official client's simplejson refuses them. "

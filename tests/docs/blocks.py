@@ -11,6 +11,7 @@ folder, in order. Comments right before a block are for its test, and are not sh
 
     <!-- event: {"code": "CI"} -->         the event that the block's handler gets; there may be several
     <!-- response: {"name": "…"} -->       the response to it; only that it succeeds if this is left out
+    <!-- streams: "one\ntwo\n" -->        the bytes that are streamed to it, as a JSON string
     <!-- exits: 1 -->                      the status of the last command
     <!-- not run here: REASON -->          it is not run; a block in another language needs this, or a title
 """
@@ -29,7 +30,7 @@ from tests.conftest import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = {"python", "console", "sh", "json"}
 _REMARK = re.compile(r"<!--\s*([a-z ]+):\s*(.*?)\s*-->", re.DOTALL)
-REMARKS = {"event", "response", "exits", "not run here"}
+REMARKS = {"event", "response", "streams", "exits", "not run here"}
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,14 @@ class Page:
 
     def _invoke(self, block: Block, handler: str) -> None:
         rie = self._start(handler, task_root=self._folder, env=self._variables)
-        responses = block.remarked("response")
+        responses = block.remarked("response") or block.remarked("streams")
         for number, event in enumerate(block.remarked("event")):
             answer = rie.invoke(json.loads(event))
             if answer.error is not None:
                 raise Wrong(f"the event {event} fails: {answer.error}\n{rie.output()}")
-            body = answer.json()
-            if number < len(responses) and body != json.loads(responses[number]):
+            expected = json.loads(responses[number]) if number < len(responses) else None
+            body = answer.body.decode() if block.remarked("streams") else answer.json()
+            if expected is not None and body != expected:
                 raise Wrong(f"the response to {event} is {json.dumps(body)} instead of {responses[number]}")
         rie.stop()  # what runs after the response, and at the end, is in the log now
         if "Traceback" in rie.output():

@@ -1,6 +1,7 @@
 """Right uses of the public names: mypy --strict and pyright accept every line, and Python runs it."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import assert_type
 
 import samovar
@@ -8,6 +9,7 @@ from samovar import (
     Cached,
     Companion,
     CompanionError,
+    Head,
     after_restore,
     before_snapshot,
     cache,
@@ -15,9 +17,11 @@ from samovar import (
     defer,
     on_shutdown,
     remaining,
+    stream,
     warm,
 )
 from samovar.caching import Stats, TTLCache
+from samovar.streaming import AsyncStream, Stream
 
 
 @cached(ttl=60)
@@ -159,3 +163,22 @@ def companions(program: Companion) -> bytes:
         assert_type(error.error_type, str)
         assert_type(error.fatal, bool)
         raise samovar.CompanionError("Ended", "gone") from error
+
+
+def streamed() -> Iterator[str | Head]:
+    yield Head(200, {"X-Name": "value"}, ["a=1"])
+    yield Head(headers=[("X-Name", "value")])
+    yield "text"
+
+
+def rows() -> Iterator[bytes]:
+    yield b"row"
+
+
+async def later_rows() -> AsyncIterator[str]:
+    yield "row"
+
+
+assert_type(stream(rows(), status=201, content_type="text/csv", cookies=("a=1",)), Stream)
+assert_type(stream(["a", "b"], headers={"X-Name": "value"}), Stream)
+assert_type(stream(later_rows()), AsyncStream)

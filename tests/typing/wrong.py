@@ -6,11 +6,13 @@ from samovar import (
     Cached,
     Companion,
     CompanionError,
+    Head,
     after_restore,
     before_snapshot,
     cached,
     defer,
     on_shutdown,
+    stream,
     warm,
 )
 
@@ -134,3 +136,9 @@ except CompanionError as error:
     code: int = error.kind  # expect
     print(error.knid)  # expect
     raise CompanionError("Gone", "it is gone") from error  # expect
+
+stream([1])  # expect
+stream("text", statsu=1)  # expect
+stream([], headers=["X"])  # expect
+Head("200")  # expect
+Head(cookies=[b"a"])  # expect

@@ -1,4 +1,5 @@
-"""`module.function`: a function of the user's, plain or a coroutine function; event and result are Python values.
+"""`module.function`: a function of the user's, plain, a coroutine function or a generator function; event and result
+are Python values.
 
 Knows how Lambda names handlers and what the official client says when it cannot find one. Knows neither the Runtime API
 nor the loop.
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from samovar.response import Response
 
 _JSON = "application/json"
+_ASYNC = 0x80 | 0x200  # of a code object: a coroutine function, an async generator function
 _VALUES = frozenset((dict, list, str, int, float, bool, type(None)))  # most results: nothing to be awaited, no bytes
 
 
@@ -27,12 +29,19 @@ def load(name: str) -> "Handle":
 
     Raises Fault with the official client's error types, or whatever the module raises while it is imported.
     """
-    return adapt(find(name))
+    function = find(name)
+    if type(function) is type(load) and function.__code__.co_flags & _ASYNC:
+        from samovar import aio
+
+        aio.get_loop()  # in INIT, which has more processor time than an event
+    return adapt(function)
 
 
 def adapt(function: "Callable[[Any, Any], Any]") -> "Handle":
     """Return a function of event and context as a handler. The handler's attribute `function` is that function."""
     loads, dumps = codec.loads, codec.dumps
+    aio: Any = None
+    stop_time: Any = None
 
     def handle(invocation: "Invocation") -> "bytes | Response":
         content_type = invocation.content_type
@@ -45,15 +54,26 @@ def adapt(function: "Callable[[Any, Any], Any]") -> "Handle":
             event = bytes(invocation.take_event())
         result = function(event, invocation.context)
         del event
-        if type(result) not in _VALUES:
-            if hasattr(type(result), "__await__"):
-                from samovar import aio
-
-                result = aio.run(result)
+        kind = type(result)
+        if kind not in _VALUES:
+            context = None
+            if hasattr(kind, "__await__"):
+                nonlocal aio, stop_time
+                if aio is None:
+                    from samovar import aio
+                    from samovar.deadline import stop_time
+                context = aio.fresh()
+                result = aio.run(result, context, stop_time(invocation))
+                aio.warn_of_tasks()
+                kind = type(result)
             if isinstance(result, bytes):
                 from samovar.response import Response
 
                 return Response(result, "application/unknown")
+            if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+                from samovar import streaming
+
+                return streaming.response(result, invocation, context)
         try:
             return dumps(result)
         except Exception as exc:

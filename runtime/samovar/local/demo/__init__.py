@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from samovar.local.console import CommandError, working
-from samovar.local.demo import cache
+from samovar.local.demo import cache, web_server
 from samovar.local.demo.environment import CACHE, HANDLERS, PATH, RUNTIME, variables
 from samovar.local.rie import RIE, Invocation, Report, RIEError
 
@@ -34,6 +34,7 @@ class Example:
     `event` is a JSON value, or the Path of a file in handlers/events/. `prepare` gets an empty folder that is kept as
     long as the environment runs, creates what the function needs there (a database, say) and returns environment
     variables. `pause` is the time between two events in seconds. With `each`, every invocation gets a line of its own.
+    The response of a `streamed` one is text.
     """
 
     handler: str
@@ -41,6 +42,7 @@ class Example:
     prepare: Callable[[Path], Mapping[str, str]] | None = None
     pause: float = 0
     each: bool = False
+    streamed: bool = False
 
 
 def _go_program(folder: Path) -> Mapping[str, str]:
@@ -78,6 +80,8 @@ EXAMPLES = [
     Example("hello.handler", {"name": "Samovar"}),
     Example("dynamodb_update.handler", Path("dynamodb_update.json"), each=True),
     Example("country_codes.handler", {"code": "CI"}, prepare=cache.countries, each=True),
+    Example("chat_stream.handler", {"body": '{"message": "Hello"}'}, streamed=True),
+    Example("fetch_many.handler", {"paths": ["/a", "/b", "/c", "/d"]}, prepare=web_server.start),
     Example("asgi:web_app:app", Path("function_url.json"), prepare=_needs("fastapi")),
     Example("wsgi:shop_wsgi:app", Path("function_url.json"), prepare=_needs("flask")),
     # What lambda_proc's article ran: a Go program, one event ten times, half a second apart.
@@ -150,7 +154,7 @@ def _run(example: Example) -> tuple[str, str, list[str]]:
                 if number:
                     time.sleep(example.pause)
                 invocation = rie.invoke(event)
-                if invocation.status != 200 or _failed(invocation):
+                if invocation.status != 200 or _failed(invocation, example.streamed):
                     raise DemoFailed(f"invocation {number + 1} failed: {invocation}\n{rie.output()}")
                 memory.append([rie.rss(pid) for pid in rie.pids])
             log = rie.log()
@@ -160,7 +164,7 @@ def _run(example: Example) -> tuple[str, str, list[str]]:
     later = statistics.median(report.duration_ms for report in reports[1:])
     first = reports[0].duration_ms - (reports[0].init_ms or 0)
     figures = [f"{log.inits[0].duration_ms:.1f}", f"{first:.2f}", f"{later:.2f}", f"{memory[-1][0] / 2**20:.1f}"]
-    response = _short(invocation.body.decode(errors="replace"))
+    response = _short(invocation.body.rpartition(b"\0")[2].decode(errors="replace").replace("\n\n", " "))
     return _ROW.format(example.handler, *figures), response, _lines(example, reports, memory) if example.each else []
 
 
@@ -173,7 +177,9 @@ def _lines(example: Example, reports: list[Report], memory: list[list[int]]) -> 
     return lines
 
 
-def _failed(invocation: Invocation) -> bool:
+def _failed(invocation: Invocation, streamed: bool) -> bool:
+    if streamed:
+        return b"\0" not in invocation.body  # between the prelude and what was streamed
     try:
         value = json.loads(invocation.body)
     except ValueError:

@@ -25,11 +25,12 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Literal
@@ -68,6 +69,12 @@ class Request:
     chunks: tuple[int, ...] = ()
     """The sizes of its chunks, with Transfer-Encoding: chunked."""
     trailers: tuple[tuple[str, str], ...] = ()
+    chunk_times: tuple[int, ...] = ()
+    """time.perf_counter_ns() after the last byte of each chunk was read."""
+    raw: bytes = b""
+    """All bytes of a chunked request, as they came."""
+    complete: bool = True
+    """Whether its body came to its end."""
 
     def header(self, name: str) -> str | None:
         """Return the first header with this name, in any case, or None."""
@@ -100,8 +107,10 @@ class Answer:
     """Bytes in each send; 0 sends everything at once."""
     cut: int | None = None
     """Send only this many bytes (negative: all but this many) of the whole answer, then close the connection."""
-    close: Literal["", "announced", "silent"] = ""
-    """Close the connection after the answer: announced by `Connection: close`, or silently."""
+    close: Literal["", "announced", "silent", "reset"] = ""
+    """Close the connection after the answer: announced by `Connection: close`, silently, or by a reset."""
+    early: int | None = None
+    """Answer a chunked request after this many of its chunks; the rest is not read, and the connection is closed."""
     case: Callable[[str], str] = str
     """A function applied to each header name."""
     hold: threading.Event | None = None
@@ -185,12 +194,16 @@ class _Connection:
     sock: socket.socket
     number: int
     data: bytearray = field(default_factory=bytearray)
+    received: bytearray | None = None
+    """All bytes that came since the head of a chunked request began, while there is one."""
 
     def more(self) -> None:
         got = self.sock.recv(65536)
         if not got:
             raise Closed
         self.data += got
+        if self.received is not None:
+            self.received += got
 
     def until(self, mark: bytes) -> bytes:
         start = 0
@@ -215,6 +228,8 @@ class _Connection:
                 got = self.sock.recv_into(view[have:])
                 if not got:
                     raise Closed
+                if self.received is not None:
+                    self.received += view[have : have + got]
                 have += got
         return bytes(body)
 
@@ -225,6 +240,7 @@ class ScriptedRuntimeApi:
     Args:
         script: The first answers to /next; `push` adds more.
         on_request: Called with each request before it is answered, in a thread of the server.
+        on_chunk: Called with each chunk of a chunked request when it has come; until it returns no more is read.
         on_idle: Called when /next finds nothing queued, in a thread of the server.
 
     Attributes:
@@ -237,12 +253,14 @@ class ScriptedRuntimeApi:
         self,
         *script: Answer,
         on_request: Callable[[Request], None] | None = None,
+        on_chunk: Callable[[bytes], None] | None = None,
         on_idle: Callable[[], None] | None = None,
     ) -> None:
         self.requests: list[Request] = []
         self.sent: list[int] = []
         self.connections = 0
         self._on_request = on_request
+        self._on_chunk = on_chunk
         self._on_idle = on_idle
         self._next: SimpleQueue[Answer | None] = SimpleQueue()
         self._overrides: dict[str, deque[Answer]] = {}
@@ -344,28 +362,54 @@ class ScriptedRuntimeApi:
             sock.close()
 
     def _read(self, connection: _Connection) -> Request:
+        while not connection.data:
+            connection.more()
+        connection.received = bytearray(connection.data)
         head = connection.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ", 2)
         headers = tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:]))
         lower = {name.lower(): value for name, value in headers}
         if lower.get("expect", "").lower() == "100-continue":
             connection.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        chunks: tuple[int, ...] = ()
-        trailers: tuple[tuple[str, str], ...] = ()
+        request = Request(method, path, headers, b"", connection.number, 0)
         if lower.get("transfer-encoding", "").lower() == "chunked":
-            pieces = []
-            while size := int(connection.until(b"\r\n").partition(b";")[0], 16):
+            return self._read_chunks(connection, request)
+        connection.received = None
+        body = connection.exactly(int(lower.get("content-length", 0)))
+        return replace(request, body=body, at=time.perf_counter_ns())
+
+    def _read_chunks(self, connection: _Connection, request: Request) -> Request:
+        """Read a chunked body, as far as its answer wants it."""
+        override = self._overrides.get(request.call)
+        early = override[0].early if override else None
+        pieces: list[bytes] = []
+        times: list[int] = []
+        trailers: list[tuple[str, str]] = []
+        complete = False
+        try:
+            while len(pieces) != early and (size := int(connection.until(b"\r\n").partition(b";")[0], 16)):
                 pieces.append(connection.exactly(size + 2)[:-2])
-            ends = []
-            while line := connection.until(b"\r\n").decode("latin-1"):
-                name, _, value = line.partition(":")
-                ends.append((name, value.strip()))
-            trailers = tuple(ends)
-            body = b"".join(pieces)
-            chunks = tuple(map(len, pieces))
-        else:
-            body = connection.exactly(int(lower.get("content-length", 0)))
-        return Request(method, path, headers, body, connection.number, time.perf_counter_ns(), chunks, trailers)
+                times.append(time.perf_counter_ns())
+                if self._on_chunk is not None:
+                    self._on_chunk(pieces[-1])
+            if len(pieces) != early:
+                while line := connection.until(b"\r\n").decode("latin-1"):
+                    name, _, value = line.partition(":")
+                    trailers.append((name, value.strip()))
+                complete = True
+        except (Closed, OSError):
+            pass
+        raw, connection.received = bytes(connection.received or b""), None
+        return replace(
+            request,
+            body=b"".join(pieces),
+            at=time.perf_counter_ns(),
+            chunks=tuple(map(len, pieces)),
+            trailers=tuple(trailers),
+            chunk_times=tuple(times),
+            raw=raw[: len(raw) - len(connection.data)] if complete else raw,
+            complete=complete,
+        )
 
     def _choose(self, request: Request) -> Answer:
         call = request.call
@@ -413,4 +457,6 @@ class ScriptedRuntimeApi:
             self.sent.append(time.perf_counter_ns())
         for start in range(0, len(wire), answer.piece or len(wire) or 1):
             connection.sock.sendall(wire[start : start + answer.piece] if answer.piece else wire)
-        return not answer.close and answer.cut is None and (answer.raw is None or answer.keep)
+        if answer.close == "reset":
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return not answer.close and answer.early is None and answer.cut is None and (answer.raw is None or answer.keep)
