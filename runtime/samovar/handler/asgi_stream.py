@@ -7,7 +7,7 @@ import asyncio
 
 from samovar import aio, logs
 from samovar.errors import is_failure
-from samovar.handler.asgi import Cycle
+from samovar.handler.asgi_cycle import Cycle
 from samovar.handler.sources.http import failed
 
 TYPE_CHECKING = False
