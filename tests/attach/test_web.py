@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -225,6 +226,27 @@ def test_the_pages_of_fastapis_documentation_open_behind_a_stage(served: Any) ->
     ):
         assert status == 200
         assert f"url: '{url}'".encode() in body
+
+
+def test_fastapi_streams_behind_a_middleware_and_works_on_after_the_last_chunk(attached: Attached) -> None:
+    paths = ("/parts", "/text", "/empty", "/fails", "/work", "/parts")
+    sent = [get(path, events.function_url) for path in paths]
+    streamed = function(FASTAPI, "asgi:app:app", *sent)
+    recorded = attached(replace(streamed, env={**streamed.env, "SAMOVAR_RESPONSE_MODE": "stream"}), OS_ONLY)
+    parts = [post.body.partition(bytes(8)) for post in recorded.posts if post.path.endswith("/response")]
+    assert [body for _, _, body in parts] == [
+        b"abc",
+        "Grüße".encode(),
+        b"",
+        b"Internal Server Error",
+        b'"accepted"',
+        b"abc",
+    ]
+    heads = [json.loads(head) for head, _, _ in parts]
+    assert [head["statusCode"] for head in heads] == [200, 200, 204, 500, 200, 200]
+    assert [head["headers"].get("x-middleware") for head in heads] == ["seen", "seen", "seen", None, "seen", "seen"]
+    assert "content-length" not in heads[1]["headers"]
+    assert order(recorded) == ["start-up", *["posted"] * 5, "worked", "posted"]
 
 
 FLASK = """

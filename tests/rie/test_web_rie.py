@@ -49,6 +49,17 @@ def test_an_asgi_application_starts_once_and_shuts_down_at_sigterm(start: Start)
     ]
 
 
+@pytest.mark.parametrize("handler", ["asgi:web:app", "wsgi:web:shop"])
+def test_a_streamed_answer_is_a_prelude_and_the_body(start: Start, handler: str) -> None:
+    rie = start(handler, env={"SAMOVAR_RESPONSE_MODE": "stream"})
+    for _ in range(2):
+        head, end, body = rie.invoke(events.function_url()).body.partition(bytes(8))
+        assert (end, body.decode()) == (bytes(8), "/orders/café au Grüße")
+        assert json.loads(head)["statusCode"] == 200
+    assert rie.invoke(events.alb()).json()["body"] == "/orders/café au Grüße"
+    assert rie.log().lines.count("after the response") == (3 if handler.startswith("asgi") else 0)
+
+
 def wait_for(descriptor: int) -> None:
     import select
 

@@ -6,23 +6,21 @@ event sources; knows neither the Runtime API nor the loop.
 """
 
 import asyncio
-from time import time
 
 from samovar import aio, hooks, logs
+from samovar.deadline import stop_time
 from samovar.environment import environment
-from samovar.errors import Fault, is_failure
+from samovar.errors import Fault
 from samovar.handler import web
-from samovar.handler.sources.http import Answer, failed
+from samovar.handler.asgi_cycle import Cycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from samovar.handler import Handle
-    from samovar.handler.sources.http import Request
+    from samovar.handler.sources.http import Answer, Request
     from samovar.invocation import Invocation
-
-_RESERVE = 0.2  # s before the time-out: to report what was cancelled, with a fourteenth of a core
 
 
 def load(rest: str) -> "Handle":
@@ -34,9 +32,23 @@ def load(rest: str) -> "Handle":
     lifespan = Lifespan(application)
     lifespan.start_up()
     cycles: list[Cycle] = []  # the one whose application has not returned yet
+    streamed: web.Streamed | None = None
+    if web.streams():
+        from samovar.handler.asgi_stream import StreamedCycle
 
-    def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> Answer:
-        cycle = Cycle(application, request, _scope(request, event, invocation, lifespan.state), _end(invocation))
+        def stream(
+            request: "Request", event: "dict[str, Any]", invocation: "Invocation", prelude: "web.Prelude"
+        ) -> StreamedCycle:
+            scope = _scope(request, event, invocation, lifespan.state)
+            cycle = StreamedCycle(application, request, scope, stop_time(invocation), prelude)
+            cycles.append(cycle)
+            aio.run(cycle.begin())
+            return cycle
+
+        streamed = stream
+
+    def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> "Answer":
+        cycle = Cycle(application, request, _scope(request, event, invocation, lifespan.state), stop_time(invocation))
         cycles.append(cycle)
         try:
             answer: Answer = aio.run(cycle.answer())
@@ -48,19 +60,11 @@ def load(rest: str) -> "Handle":
     def finish() -> None:
         if cycles:
             aio.run(cycles.pop().finish())
+            aio.warn_of_tasks()
 
     environment.after_response.insert(0, finish)  # before deferred calls
     environment.at_fork.append(cycles.clear)
-    return web.adapt(call, "asgi", other)
-
-
-def _end(invocation: "Invocation") -> float:
-    """Return the Unix time at which to cancel the application; infinite where the invocation has no time-out."""
-    context = invocation.context
-    if context is None or context._epoch_deadline_time_in_ms <= 0:
-        return float("inf")
-    end = context._epoch_deadline_time_in_ms / 1000
-    return end - min(_RESERVE, max(0.0, end - time()) / 10)
+    return web.adapt(call, streamed, "asgi", other)
 
 
 def _scope(
@@ -85,104 +89,6 @@ def _scope(
     if state is not None:
         scope["state"] = state.copy()
     return scope
-
-
-class Cycle:
-    """One request to the application: its messages, and its task, which may go on after the answer."""
-
-    __slots__ = (
-        "_answer",
-        "_answered",
-        "_application",
-        "_body",
-        "_end",
-        "_posted",
-        "_request",
-        "_scope",
-        "_start",
-        "_task",
-    )
-
-    def __init__(self, application: "Any", request: "Request", scope: "dict[str, Any]", end: float) -> None:
-        self._application = application
-        self._scope = scope
-        self._request: Request | None = request  # None once the application has received it
-        self._end = end
-        self._start: dict[str, Any] | None = None
-        self._body: list[bytes] = []
-        self._answer: Answer | None = None
-        self._answered: asyncio.Event = asyncio.Event()
-        self._posted: asyncio.Event = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    async def answer(self) -> Answer:
-        """Start the application and return its answer once it is whole. What it raises before is logged, and the
-        client gets 500. Raises TimeoutError where it is cancelled before the invocation's time-out.
-        """
-        self._task = asyncio.get_running_loop().create_task(self._run())
-        try:
-            async with asyncio.timeout(self._time_left()):
-                await self._answered.wait()
-        except TimeoutError:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            raise TimeoutError("cancelled: the invocation's time was nearly up") from None
-        assert self._answer is not None
-        return self._answer
-
-    async def finish(self) -> None:
-        """Let the application go on to its end, as its response has been posted. What it raises is logged."""
-        self._posted.set()
-        assert self._task is not None
-        await asyncio.wait([self._task], timeout=self._time_left())
-        if not self._task.done():
-            logs.record("ERROR", "Out of time: what the application did after its response is cancelled")
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    def _time_left(self) -> "float | None":
-        return None if self._end == float("inf") else max(0.0, self._end - time())
-
-    async def _run(self) -> None:
-        try:
-            await self._application(self._scope, self._receive, self._send)
-            if self._answer is None:
-                raise RuntimeError("the application returned before its response was complete")
-        except BaseException as exc:
-            if not is_failure(exc):
-                raise
-            if self._task is None or not self._task.cancelling():  # not by us
-                when = "" if self._answer is None else " after its response"
-                logs.exception(f"The application failed{when}", exc)
-            if self._answer is None:
-                self._answer = failed()
-        self._answered.set()
-
-    async def _receive(self) -> "dict[str, Any]":
-        if self._request is not None:
-            await asyncio.sleep(0)  # Starlette's is_disconnected() calls this in a cancelled scope: the body must stay
-            if self._request is not None:
-                body, self._request = self._request.body, None
-                return {"type": "http.request", "body": body, "more_body": False}
-        await self._posted.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: "dict[str, Any]") -> None:
-        kind = message["type"]
-        if self._answer is not None:
-            raise RuntimeError(f"{kind!r} was sent after the response was complete")
-        if kind == "http.response.start" and self._start is None:
-            self._start = message
-        elif kind == "http.response.body" and self._start is not None:
-            self._body.append(message.get("body", b""))
-            if not message.get("more_body"):
-                headers = [(bytes(name), bytes(value)) for name, value in self._start.get("headers", ())]
-                self._answer = Answer(self._start["status"], headers, b"".join(self._body))
-                self._answered.set()
-                await self._posted.wait()  # the response leaves, whatever the application does next
-        else:
-            want = "http.response.start" if self._start is None else "http.response.body"
-            raise RuntimeError(f"{kind!r} was sent where {want!r} is due")
 
 
 class Lifespan:

@@ -8,6 +8,7 @@ import posix
 from samovar import codec, handler
 from samovar.errors import Fault
 from samovar.handler import function, sources
+from samovar.response import Response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,21 +16,22 @@ if TYPE_CHECKING:
     from typing import Any
 
     from samovar.handler import Handle
-    from samovar.handler.sources.http import Answer, Request
+    from samovar.handler.sources.http import Answer, Headers, Request
     from samovar.invocation import Invocation
+    from samovar.response import Body
 
     # The request, the event it comes from, and the invocation.
     Application = Callable[[Request, dict[str, Any], Invocation], Answer]
+    # The same for a streamed answer, with what makes its prelude of status and headers.
+    Prelude = Callable[[int, Headers], bytes]
+    Streamed = Callable[[Request, dict[str, Any], Invocation, Prelude], Body]
 
 
 def find(kind: str, rest: str) -> "tuple[Any, str]":
     """Return the application that `module:application` names, and the handler named after a comma.
 
-    Raises Fault as `function.find` does, ValueError for a response mode that there is not.
+    Raises Fault as `function.find` does.
     """
-    mode = posix.environ.get(b"SAMOVAR_RESPONSE_MODE", b"")
-    if mode not in (b"", b"buffered"):
-        raise ValueError(f"SAMOVAR_RESPONSE_MODE={mode.decode()!r}: want buffered, or nothing")
     name, _, other = rest.partition(",")
     module, colon, attributes = name.strip().partition(":")
     first, *more = attributes.split(".")
@@ -51,8 +53,19 @@ def find(kind: str, rest: str) -> "tuple[Any, str]":
     return application, other.strip()
 
 
-def adapt(call: "Application", kind: str, other: str) -> "Handle":
-    """Return the handler that answers requests by `call`, and gives all other events to the handler `other`."""
+def streams() -> bool:
+    """Return whether `SAMOVAR_RESPONSE_MODE` asks for streams. Raises ValueError for a mode that there is not."""
+    mode = posix.environ.get(b"SAMOVAR_RESPONSE_MODE", b"")
+    if mode not in (b"", b"buffered", b"stream"):
+        raise ValueError(f"SAMOVAR_RESPONSE_MODE={mode.decode()!r}: want buffered or stream")
+    return mode == b"stream"
+
+
+def adapt(call: "Application", streamed: "Streamed | None", kind: str, other: str) -> "Handle":
+    """Return the handler that answers requests, and gives all other events to the handler `other`.
+
+    streamed: answers those whose source can stream; None where all answers are buffered.
+    """
     otherwise = handler.load(other) if other else None
 
     def handle(invocation: "Invocation") -> "Any":
@@ -73,6 +86,13 @@ def adapt(call: "Application", kind: str, other: str) -> "Handle":
             return otherwise(invocation)
         del given
         request = source.request(event)
+        if streamed is not None and source.streams(event):
+            return Response(
+                streamed(
+                    request, event, invocation, lambda status, headers: sources.prelude(source, event, status, headers)
+                ),
+                "application/vnd.awslambda.http-integration-response",
+            )
         answer = call(request, event, invocation)
         if request.method == "HEAD":
             answer.body = b""

@@ -15,11 +15,12 @@ from samovar.handler.sources.http import Answer, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from samovar.handler import Handle
     from samovar.handler.sources.http import Request
+    from samovar.handler.web import Prelude, Streamed
     from samovar.invocation import Invocation
 
 
@@ -54,7 +55,75 @@ def load(rest: str) -> "Handle":
 
     environment.after_response.insert(0, finish)  # before deferred calls
     environment.at_fork.append(closing.clear)
-    return web.adapt(call, "wsgi", other)
+    return web.adapt(call, _stream(application) if web.streams() else None, "wsgi", other)
+
+
+def _stream(application: "Any") -> "Streamed":
+    def begin(request: "Request", event: "dict[str, Any]", invocation: "Invocation", prelude: "Prelude") -> _Blocks:
+        blocks = _Blocks(prelude, request.method == "HEAD")
+        try:
+            blocks.begin(application, _environ(request, event, invocation))
+        except BaseException as exc:
+            if not is_failure(exc):
+                raise
+            logs.exception("The application failed", exc)
+            blocks.fail(failed())
+        return blocks
+
+    return begin
+
+
+class _Blocks:
+    """A streamed answer: the prelude, then the blocks as the application gives them."""
+
+    wait: "Callable[[int], None] | None" = None  # nothing else goes on while the socket takes no more
+
+    def __init__(self, prelude: "Prelude", silent: bool) -> None:
+        self._prelude = prelude
+        self._silent = silent
+        self._answering = _Answering()
+        self._ready: list[bytes] = []  # to be sent before more is asked for
+        self._blocks: Iterator[bytes] = iter(())
+        self._close: Callable[[], object] | None = None
+
+    def begin(self, application: "Any", environ: "dict[str, Any]") -> None:
+        """Call the application, up to its first block that is not empty or its end."""
+        result = application(environ, self._answering.start_response)
+        self._close = getattr(result, "close", None)
+        self._blocks = iter(result)
+        for block in self._blocks:
+            self._answering.write(block)
+            if block:
+                break
+        answer = self._answering.whole()
+        self._ready = [self._prelude(answer.status, answer.headers)]
+        body = self._answering.taken()
+        if not self._silent:
+            self._ready += body
+
+    def fail(self, answer: Answer) -> None:
+        """Send this answer, and nothing of the application."""
+        self._ready = [self._prelude(answer.status, answer.headers)]
+        if not self._silent:
+            self._ready.append(answer.body)
+        self._blocks = iter(())
+
+    def __iter__(self) -> "_Blocks":
+        return self
+
+    def __next__(self) -> bytes:
+        while True:
+            if self._ready:
+                return self._ready.pop(0)
+            block = next(self._blocks)
+            if self._silent:
+                continue
+            self._ready = [part for part in (*self._answering.taken(), block) if part]
+
+    def close(self) -> None:
+        if self._close is not None:
+            close, self._close = self._close, None
+            close()
 
 
 def _environ(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> "dict[str, Any]":
@@ -120,6 +189,11 @@ class _Answering:
             if self._status is None:
                 raise AssertionError("the application gave a body before it called start_response")
             self._body.append(block)
+
+    def taken(self) -> "list[bytes]":
+        """Return the body so far that has not been taken."""
+        body, self._body = self._body, []
+        return body
 
     def whole(self) -> Answer:
         if self._status is None:

@@ -1,7 +1,8 @@
 """What an HTTP event means, whatever has sent it: API Gateway, a Function URL, a load balancer, VPC Lattice.
 
 A file a source, all in the same form: `means(event)`, whether the event is this source's, by what is in it;
-`request(event)`; `response(event, answer)`, the object that it wants; `LARGEST`, the bytes that this may have as JSON.
+`request(event)`; `response(event, answer)`, the object that it wants; `LARGEST`, the bytes that this may have as JSON;
+`streams(event)`, whether an answer may be streamed.
 Nothing outside a file asks which source it is. Pure, values to values: knows neither applications nor the Runtime API.
 """
 
@@ -13,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from samovar.handler.sources.http import Request
+    from samovar.handler.sources.http import Headers, Request
 
     class Source(Protocol):
         """What each file of this folder has."""
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
         def means(self, event: dict[str, Any]) -> bool: ...
         def request(self, event: dict[str, Any]) -> Request: ...
         def response(self, event: dict[str, Any], answer: Answer) -> dict[str, Any]: ...
+        def streams(self, event: dict[str, Any]) -> bool: ...
 
 
+_LARGEST_PRELUDE = 16384  # bytes that API Gateway reads
+_DROPPED = (b"content-length", b"transfer-encoding", b"connection")  # the platform's own; a length can give a 502
 SOURCES: "list[Source]" = [function_url, http_api, rest_api, alb, lattice_v2, lattice_v1]
 
 
@@ -49,3 +53,17 @@ def respond(source: "Source", event: "dict[str, Any]", answer: Answer) -> bytes:
     )
     large = Answer(413, [(b"content-type", b"text/plain; charset=utf-8")], b"Response too large")
     return codec.dumps(source.response(event, large))
+
+
+def prelude(source: "Source", event: "dict[str, Any]", status: int, headers: "Headers") -> bytes:
+    """Return what a streamed answer begins with. Raises ValueError for a header that could end it."""
+    for name, value in headers:
+        if any(byte < 32 and byte != 9 for byte in name + value):
+            raise ValueError(f"the header {name!r} has control characters: {value!r}")
+    kept = [(name, value) for name, value in headers if name.lower() not in _DROPPED]
+    head = source.response(event, Answer(status, kept, b""))
+    del head["body"], head["isBase64Encoded"]
+    data = codec.dumps(head) + bytes(8)
+    if len(data) > _LARGEST_PRELUDE:
+        raise ValueError(f"status and headers take {len(data)} bytes: a streamed answer may have {_LARGEST_PRELUDE}")
+    return data

@@ -55,3 +55,8 @@ def response(event: "dict[str, Any]", answer: http.Answer) -> "dict[str, Any]":
         else:
             headers[name] = ", ".join(values)
     return result
+
+
+def streams(event: "dict[str, Any]") -> bool:
+    """Return whether an answer may be streamed."""
+    return False

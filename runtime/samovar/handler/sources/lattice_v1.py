@@ -20,3 +20,8 @@ def request(event: "dict[str, Any]") -> http.Request:
 
 
 response = lattice_v2.response
+
+
+def streams(event: "dict[str, Any]") -> bool:
+    """Return whether an answer may be streamed."""
+    return False

@@ -47,3 +47,8 @@ def response(event: "dict[str, Any]", answer: http.Answer) -> "dict[str, Any]":
         "headers": http.one_value_each(answer),
         **http.body_fields(answer),
     }
+
+
+def streams(event: "dict[str, Any]") -> bool:
+    """Return whether an answer may be streamed."""
+    return False

@@ -66,3 +66,8 @@ def response(event: "dict[str, Any]", answer: http.Answer) -> "dict[str, Any]":
             several[name] = values
     result = {"statusCode": answer.status, "headers": headers, **http.body_fields(answer)}
     return {**result, "multiValueHeaders": several} if several else result
+
+
+def streams(event: "dict[str, Any]") -> bool:
+    """Return whether an answer may be streamed: an HTTP API cannot."""
+    return event.get("version") != "1.0"
