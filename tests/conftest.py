@@ -1,6 +1,7 @@
 """For all tests: Hypothesis without deadlines, environments of this checkout, and no skipped real part in CI."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Generator
 from importlib.util import find_spec
@@ -27,6 +28,11 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.def
 
 # orjson has no wheel for Python 3.15 yet, and these tests compare with it.
 collect_ignore = [] if find_spec("orjson") else ["codec"]
+
+# A shell that starts the tests in the background, or nohup, makes them ignore these, and all that they start would, too.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 settings.register_profile("samovar", deadline=None)  # a busy machine is not a failure
 settings.load_profile("samovar")
