@@ -29,7 +29,7 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.def
 # orjson has no wheel for Python 3.15 yet, and these tests compare with it.
 collect_ignore = [] if find_spec("orjson") else ["codec"]
 
-# A shell that starts the tests in the background, or nohup, makes them ignore these, and all that they start would, too.
+# A shell that starts the tests in the background, or nohup, makes them and all that they start ignore these.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
