@@ -50,16 +50,11 @@ def load(rest: str) -> "Handle":
     def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> "Answer":
         cycle = Cycle(application, request, _scope(request, event, invocation, lifespan.state), stop_time(invocation))
         cycles.append(cycle)
-        try:
-            answer: Answer = aio.run(cycle.answer())
-        except BaseException:
-            cycles.clear()
-            raise
-        return answer
+        return cycle.answer()
 
     def finish() -> None:
         if cycles:
-            aio.run(cycles.pop().finish())
+            cycles.pop().finish()
             aio.warn_of_tasks()
 
     environment.after_response.insert(0, finish)  # before deferred calls
