@@ -626,13 +626,18 @@ def test_all_buffers_are_sent_whatever_the_socket_takes_at_once(waits: bool) -> 
     buffers = b"head", b"x" * 5_000_000, b"", b"tail" * 100_000
     received = bytearray()
     waited: list[int] = []
+    full = threading.Event()
+    if not waits:
+        full.set()
 
     def read() -> None:
+        full.wait()
         while data := theirs.recv(1 << 20):
             received.extend(data)
 
     def wait(fd: int) -> None:
         waited.append(fd)
+        full.set()
         select.select([], [fd], [])
 
     with ours, theirs:

@@ -107,7 +107,7 @@ def _fields(headers: str) -> "dict[bytes, bytes]":
     return dict(line.split(b": ", 1) for line in headers.encode("utf-8", "surrogateescape").split(b"\r\n")[:-1])
 
 
-def _decoded(response: urllib3.BaseHTTPResponse) -> "dict[str, str]":
+def _decoded(response: "urllib3.BaseHTTPResponse") -> "dict[str, str]":
     return merge(
         (name.lower(), value.encode("latin-1").decode("utf-8", "surrogateescape"))
         for name, value in response.headers.iteritems()
