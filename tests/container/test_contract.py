@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,14 +11,31 @@ import pytest
 from tests.container import engine
 
 
-@pytest.mark.parametrize("version", engine.BASES)
-def test_the_contract_holds_on_every_python(client: Any, tmp_path: Path, version: str) -> None:
-    """With `init`, since the processes that a case leaves behind would stay zombies if pytest were process 1."""
-    image = engine.contract_image(client, version, tmp_path)
+@pytest.fixture(scope="module")
+def running(
+    client: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[dict[str, Any]]:
+    """Start the contract suite on each Python that was asked for, all at once: one alone leaves a core idle.
+
+    With `init`, since the processes that a case leaves behind would stay zombies if pytest were process 1.
+    """
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path == request.path]
     environment = {"CI": os.environ.get("CI", "")}
-    container = client.containers.run(image, ["-q", "tests/contract"], environment=environment, init=True, detach=True)
+    containers = {}
     try:
-        status = container.wait(timeout=600)["StatusCode"]
-        assert status == 0, container.logs().decode(errors="replace")
+        for version in [item.callspec.params["version"] for item in items]:
+            image = engine.contract_image(client, version, tmp_path_factory.mktemp("contract"))
+            containers[version] = client.containers.run(
+                image, ["-q", "tests/contract"], environment=environment, init=True, detach=True
+            )
+        yield containers
     finally:
-        container.remove(force=True, v=True)
+        for container in containers.values():
+            container.remove(force=True, v=True)
+
+
+@pytest.mark.parametrize("version", engine.BASES)
+def test_the_contract_holds_on_every_python(running: dict[str, Any], version: str) -> None:
+    container = running[version]
+    status = container.wait(timeout=600)["StatusCode"]
+    assert status == 0, container.logs().decode(errors="replace")
