@@ -18,7 +18,7 @@ from typing import Any
 from bench import output
 from bench.launcher import Launcher
 from bench.platform import Runtime, event
-from bench.report import Cells, Progress, about, filled, machine, summary, text
+from bench.report import Cells, Progress, about, filled, machine, summary, target, target_lines, text
 
 ROOT = output.CHECKOUT
 BUILT = output.RUNS / "companion"
@@ -85,19 +85,26 @@ def main() -> int:
         launcher.close()
     small = {row: figures["1 KB"]["median"] for row, figures in results.items()}
     targets = [
-        _target(
+        target(
             "a companion call, more than in process, at 1 KB, µs",
             (small["Python, companion"] - small["Python, in process"]) * 1000,
             at_most=80,
         ),
-        _target(
+        target(
             "spawned anew / companion, Python, at 1 KB",
             small["Python, spawned anew"] / small["Python, companion"],
             at_least=20,
         ),
     ]
     document = {"machine": machine(), "quick": quick, "unit": "ms", "results": results, "targets": targets}
-    print(text(cells(document)), "", *map(filled, verdicts(document)), "", filled(about(document["machine"])), sep="\n")
+    print(
+        text(cells(document)),
+        "",
+        *map(filled, target_lines(document)),
+        "",
+        filled(about(document["machine"])),
+        sep="\n",
+    )
     print(f"All figures: {output.shown(output.write('companion', document, output.folder(quick)))}")
     return 0
 
@@ -134,21 +141,6 @@ def _measure(launcher: Launcher, rounds: Mapping[str, int]) -> dict[str, dict[st
 
 def _start(launcher: Launcher, env: Mapping[str, str]) -> _Runtime:
     return _Runtime(launcher, [str(ROOT / "bootstrap")], {**ENVIRONMENT, **env})
-
-
-def _target(name: str, measured: float, at_most: float | None = None, at_least: float | None = None) -> dict[str, Any]:
-    met = measured <= at_most if at_most is not None else measured >= (at_least or 0)
-    return {"name": name, "measured": round(measured, 1), "at_most": at_most, "at_least": at_least, "met": met}
-
-
-def verdicts(document: Mapping[str, Any]) -> list[str]:
-    """Return a line for each target."""
-    lines = []
-    for target in document["targets"]:
-        limit = f"≤ {target['at_most']}" if target["at_most"] is not None else f"≥ {target['at_least']}"
-        word = "met" if target["met"] else "MISSED"
-        lines.append(f"{target['name']}: {target['measured']}, target {limit}: {word}")
-    return lines
 
 
 def cells(document: Mapping[str, Any]) -> Cells:

@@ -142,7 +142,7 @@ def _cache(document: Document) -> dict[str, str]:
 def _companion(document: Document) -> dict[str, str]:
     return {
         "companion": report.markdown(companion.cells(document)),
-        "companion_targets": "\n".join(f"- {line}" for line in companion.verdicts(document)),
+        "companion_targets": "\n".join(f"- {line}" for line in report.target_lines(document)),
         "companion_about": report.about(document["machine"]),
     }
 

@@ -84,6 +84,24 @@ class Verdict:
         return f"{self.ratio:.2f} {sign} {self.limit:.2f} × {self.against}: {word}"
 
 
+def target(
+    name: str, measured: float, at_most: float | None = None, at_least: float | None = None, digits: int = 1
+) -> dict[str, Any]:
+    """Return a target of a document and whether it is met. digits: of the figure that is kept."""
+    met = measured <= at_most if at_most is not None else measured >= (at_least or 0)
+    return {"name": name, "measured": round(measured, digits), "at_most": at_most, "at_least": at_least, "met": met}
+
+
+def target_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return a line for each target of a document."""
+    lines = []
+    for each in document["targets"]:
+        limit = f"≤ {each['at_most']}" if each["at_most"] is not None else f"≥ {each['at_least']}"
+        word = "met" if each["met"] else "MISSED"
+        lines.append(f"{each['name']}: {each['measured']}, target {limit}: {word}")
+    return lines
+
+
 def verdicts(metric: Metric, results: Summaries, row: str) -> list[Verdict]:
     """Return the verdicts on the metric's targets for one row, as far as their figures exist."""
     measured = results.get(metric.key, {})

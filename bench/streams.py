@@ -16,7 +16,7 @@ from typing import Any
 from bench import events, output
 from bench.launcher import Launcher
 from bench.platform import ACCEPTED, Runtime, event, limit
-from bench.report import Cells, Progress, about, filled, machine, summary, text
+from bench.report import Cells, Progress, about, filled, machine, summary, target, target_lines, text
 
 ROOT = output.CHECKOUT
 CHUNK = 65536  # bytes
@@ -94,21 +94,30 @@ def main() -> int:
     first, rate = results["first byte, µs"], results["64 KB chunks, MB/s"]
     warm, memory = results["warm, 1 KB, µs"], results["200 MB: peak above idle, MB"]
     targets = [
-        _target("the first chunk after the first yield, ms", first["generator"]["median"] / 1000, at_most=1),
-        _target(
+        target("the first chunk after the first yield, ms", first["generator"]["median"] / 1000, at_most=1, digits=3),
+        target(
             "64 KB chunks, of a raw socket loop's rate",
             rate["generator"]["median"] / rate[RAW]["median"],
             at_least=0.75,
+            digits=3,
         ),
-        _target("200 MB streamed: peak RSS above idle, MB", memory["generator"]["max"], at_most=4),
-        _target(
+        target("200 MB streamed: peak RSS above idle, MB", memory["generator"]["max"], at_most=4, digits=3),
+        target(
             "async handler / plain handler, warm, 1 KB",
             warm["async handler"]["median"] / warm["plain handler"]["median"],
             at_most=1.6,
+            digits=3,
         ),
     ]
     document = {"machine": machine(), "quick": quick, "results": results, "targets": targets}
-    print(text(cells(document)), "", *map(filled, verdicts(document)), "", filled(about(document["machine"])), sep="\n")
+    print(
+        text(cells(document)),
+        "",
+        *map(filled, target_lines(document)),
+        "",
+        filled(about(document["machine"])),
+        sep="\n",
+    )
     print(f"All figures: {output.shown(output.write('streams', document, output.folder(quick)))}")
     return 0
 
@@ -180,21 +189,6 @@ def _start(launcher: Launcher, handler: str, env: Mapping[str, str] = {}) -> _St
         [str(ROOT / "bootstrap")] if handler else [sys.executable, str(ROOT / "bench" / "peers" / "raw_stream.py")]
     )
     return _Streaming(launcher, command, {**ENVIRONMENT, "_HANDLER": handler, **env})
-
-
-def _target(name: str, measured: float, at_most: float | None = None, at_least: float | None = None) -> dict[str, Any]:
-    met = measured <= at_most if at_most is not None else measured >= (at_least or 0)
-    return {"name": name, "measured": round(measured, 3), "at_most": at_most, "at_least": at_least, "met": met}
-
-
-def verdicts(document: Mapping[str, Any]) -> list[str]:
-    """Return a line for each target."""
-    lines = []
-    for target in document["targets"]:
-        limit = f"≤ {target['at_most']}" if target["at_most"] is not None else f"≥ {target['at_least']}"
-        word = "met" if target["met"] else "MISSED"
-        lines.append(f"{target['name']}: {target['measured']}, target {limit}: {word}")
-    return lines
 
 
 def cells(document: Mapping[str, Any]) -> Cells:

@@ -268,7 +268,7 @@ def _set(future: "asyncio.Future[None]") -> None:
 def warn_of_tasks() -> None:
     """Log the names of coroutines whose tasks go on in the next invocation, each once."""
     if _all is not None and not len(_all):
-        return  # all_tasks takes 3 µs to find none
+        return  # sooner than all_tasks finds none
     new = []
     for task in asyncio.all_tasks(_event_loop):
         if task not in _tasks:

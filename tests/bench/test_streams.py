@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import streams
+from bench import report, streams
 from bench.launcher import Launcher
 
 
@@ -28,5 +28,5 @@ def test_every_row_streams_what_it_is_asked_for(row: str) -> None:
 
 
 def test_a_missed_target_is_said() -> None:
-    document = {"targets": [streams._target("rate", 0.5, at_least=0.75), streams._target("time", 1, at_most=1)]}
-    assert streams.verdicts(document) == ["rate: 0.5, target ≥ 0.75: MISSED", "time: 1, target ≤ 1: met"]
+    document = {"targets": [report.target("rate", 0.5, at_least=0.75), report.target("time", 1, at_most=1)]}
+    assert report.target_lines(document) == ["rate: 0.5, target ≥ 0.75: MISSED", "time: 1, target ≤ 1: met"]

@@ -71,8 +71,8 @@ class Cycle:
             logs.record("ERROR", "Out of time: what the application did after its response is cancelled")
 
     def _drive(self, loop: asyncio.AbstractEventLoop, done: "Callable[[], bool]") -> None:
-        """Run the event loop until done() is true, and cancel the application before the time-out. Not by `aio.run`:
-        a task and a timer more for each step cost a request 22 µs of processor time.
+        """Run the event loop until done() is true, and cancel the application before the time-out. Not by `aio.run`,
+        which would make a task and a timer more for each step.
         """
         task = self._task
         assert task is not None

@@ -6,7 +6,7 @@ Run it with an interpreter of the version that will load the bytecode; it needs 
 
 PLACE is the folder where the tree will be installed, for tracebacks. The bytecode is never checked against the source
 (PEP 552): a layer's files cannot change, and the check would read the source at every import. That of the packages has
-no docstrings, which are a quarter of it and of use to nobody in Lambda.
+no docstrings, which are of use to nobody in Lambda.
 """
 
 import ast
