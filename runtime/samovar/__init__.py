@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from samovar.caching.typed import Cached as Cached
     from samovar.companion import Companion as Companion
     from samovar.companion import CompanionError as CompanionError
+    from samovar.environment import current as current
     from samovar.hooks import after_restore as after_restore
     from samovar.hooks import before_snapshot as before_snapshot
     from samovar.hooks import defer as defer
@@ -30,6 +31,7 @@ _MODULES = {
     "Companion": "samovar.companion.supervisor",
     "CompanionError": "samovar.companion.error",
     "Head": "samovar.streaming",
+    "current": "samovar.environment",
     "defer": "samovar.hooks",
     "on_shutdown": "samovar.hooks",
     "remaining": "samovar.hooks",
@@ -45,6 +47,7 @@ __all__ = [
     "before_snapshot",
     "cache",
     "cached",
+    "current",
     "defer",
     "on_shutdown",
     "remaining",

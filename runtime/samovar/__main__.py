@@ -36,13 +36,20 @@ def main(package_root: str = "") -> "NoReturn":
     # without another reference the old stream would close the file below both.
     sys.stdout = sys.__stdout__ = streams.unbuffered(sys.stdout)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = streams.unbuffered(sys.stderr)  # type: ignore[misc]
-    if package_root and not compiled_ahead:
-        import posix
+    import posix
 
-        if misfits := [name for name in posix.listdir(f"{package_root}/samovar") if name.startswith("cold.")]:
-            from samovar import misfit
+    if (
+        package_root
+        and not compiled_ahead
+        and (misfits := [name for name in posix.listdir(f"{package_root}/samovar") if name.startswith("cold.")])
+    ):
+        from samovar import misfit
 
-            misfit.warn(misfits[0])
+        misfit.warn(misfits[0])
+    if b"AWS_LAMBDA_MAX_CONCURRENCY" in posix.environ:
+        from samovar import concurrency
+
+        concurrency.run(name)
     loop.run(name)
 
 

@@ -7,6 +7,7 @@ import asyncio
 import posix
 from contextvars import Context, ContextVar, copy_context
 from sys import version_info
+from threading import get_ident, main_thread
 from time import time
 
 TYPE_CHECKING = False
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _event_loop: "asyncio.AbstractEventLoop | None" = None
+# Runs a coroutine for another thread than the one that runs the event loop, where there are several (`concurrency`).
+elsewhere: "Callable[[Awaitable[Any], Context, float], Any] | None" = None
 _tasks: "set[asyncio.Task[Any]]" = set()  # an event loop holds its tasks only weakly
 # What all_tasks reads; from Python 3.14 on it is fast and reads something else.
 _sets = asyncio.tasks.__dict__
@@ -63,8 +66,10 @@ def run(coroutine: "Awaitable[Any]", context: "Context | None" = None, stop_time
     Where something raises out of the event loop (a signal handler), the tasks of this coroutine are cancelled and have
     ended before it is raised again, as in asyncio.run.
     """
-    loop = get_loop()
     context = context or fresh()
+    if elsewhere is not None and get_ident() != main_thread().ident:
+        return elsewhere(coroutine, context, stop_time)
+    loop = get_loop()
     task = loop.create_task(_stopping(loop, coroutine), context=context)
     watch = _watch(loop)
     watch.begin(task, stop_time)
@@ -78,7 +83,7 @@ def run(coroutine: "Awaitable[Any]", context: "Context | None" = None, stop_time
             _end_tasks(loop, context.get(_run))
         exc.__traceback__ = _below(exc.__traceback__)
         if watch.has_raised(exc):
-            raise _out_of_time(exc) from None
+            raise out_of_time(exc) from None
         raise
     finally:
         watch.end()
@@ -186,7 +191,7 @@ class Pulled:
         if failure is None:
             raise StopIteration
         try:
-            raise _out_of_time(failure) if self._watch.has_raised(failure) else failure
+            raise out_of_time(failure) if self._watch.has_raised(failure) else failure
         finally:
             del failure  # the traceback holds this frame, and with it the event
 
@@ -283,6 +288,11 @@ def warn_of_tasks() -> None:
         logs.record("WARNING", f"Tasks left running stand still until the next invocation: {', '.join(sorted(new))}")
 
 
+def made_loop() -> "asyncio.AbstractEventLoop | None":
+    """Return the event loop of the environment; None where there is none."""
+    return None if _event_loop is None or _event_loop.is_closed() else _event_loop
+
+
 def get_loop() -> "asyncio.AbstractEventLoop":
     """Return the event loop of the environment, and make it where there is none."""
     global _event_loop
@@ -297,7 +307,7 @@ def get_loop() -> "asyncio.AbstractEventLoop":
     return _event_loop
 
 
-def _out_of_time(exc: BaseException) -> TimeoutError:
+def out_of_time(exc: BaseException) -> TimeoutError:
     """Return what the caller gets for a CancelledError, with its stack: that of where the task waited."""
     return TimeoutError("cancelled: the invocation's time was nearly up").with_traceback(exc.__traceback__)
 

@@ -12,7 +12,7 @@ from samovar.errors import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from samovar.invocation import Invocation
@@ -162,21 +162,25 @@ class ClientContext(_Fields):
 
 
 class Contexts:
-    """The contexts of an environment's invocations: keeps what is the same in all of them."""
+    """The contexts of an environment's invocations: keeps what is the same in all of them. Not for two threads at once.
 
-    __slots__ = ("_function", "_seen")
+    set_trace_id: called with the trace id of each invocation.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_function", "_seen", "_set_trace_id")
+
+    def __init__(self, set_trace_id: "Callable[[str | None], object] | None" = None) -> None:
+        self._set_trace_id = set_trace_id or _set_trace_id
         self._seen: tuple[bytes | None, ...] = ()
         self._function: dict[str, str | None] = {}
 
     def begin(self, invocation: "Invocation") -> None:
-        """Set the variable of the trace id and make the invocation's context.
+        """Set the trace id and make the invocation's context.
 
         Raises Fault `Runtime.LambdaContextUnmarshalError` when deadline, client context or identity cannot be read.
         The invocation has a context even then, without what comes after the fault.
         """
-        _set_trace_id(invocation.trace_id)
+        self._set_trace_id(invocation.trace_id)
         if self._seen != (values := tuple(map(posix.environ.get, _FUNCTION))):  # a handler may change them
             self._seen = values
             self._function = dict(zip(_FUNCTION.values(), map(_decoded, values), strict=True))

@@ -21,7 +21,9 @@ class Environment:
     """One process that serves a function. In any other process `running` stays false and nothing walks the lists.
 
     running: whether there are invocations, and so a response after which to work.
-    invocation: the one in flight, from /next until the work after its response is done.
+    shared: whether several invocations are in flight at the same time (`concurrency`).
+    invocation: the one in flight, from /next until the work after its response is done; where the environment is
+    shared, that of the thread or task that asks.
     log_ids: request id and tenant id for log records: those of the invocation in flight, or of the one before, as a
     thread may go on between two.
     at_init_end, after_response, at_fork, at_shutdown: functions to call, in order. at_fork: in the child.
@@ -46,6 +48,7 @@ class Environment:
         "log_ids",
         "restore_hooks",
         "running",
+        "shared",
         "shutdown_hooks",
         "sigterm",
         "snapshot_hooks",
@@ -53,6 +56,7 @@ class Environment:
 
     def __init__(self) -> None:
         self.running = False
+        self.shared = False
         self.invocation: Invocation | None = None
         self.log_ids: tuple[str, str | None] = "", None
         self.at_init_end: list[Callable[[], object]] = []
@@ -78,3 +82,13 @@ class Environment:
 
 
 environment = Environment()
+
+
+def current() -> "Invocation | None":
+    """Return the invocation in flight.
+
+    Returns:
+        That of the thread or task that asks, where several are in flight at the same time; None where there is none: in
+        INIT, outside Lambda, and in a thread that nothing of an invocation has started.
+    """
+    return environment.invocation

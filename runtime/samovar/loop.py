@@ -16,6 +16,7 @@ from samovar.runtime_api import ApiError, Ended, NotTaken, RuntimeClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from samovar.handler import Handle
@@ -29,6 +30,12 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
     Exits 1 after a failure in INIT, or when the Runtime API does not answer as it must; SystemExit and signals keep
     their own code.
     """
+    name, address = settings(handler_name)
+    run_environment(connect(address), name, serve)
+
+
+def settings(handler_name: "str | None" = None) -> "tuple[str, str]":
+    """Return the handler's name and the address of the Runtime API; end the process where a variable is missing."""
     name = handler_name or _variable(
         b"_HANDLER", "the handler, as MODULE.FUNCTION; to run it here: samovar run HANDLER"
     )
@@ -36,10 +43,21 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
         b"AWS_LAMBDA_RUNTIME_API",
         f"only Lambda or its emulator starts this; to run the handler here: samovar run {name}",
     )
+    return name, address
+
+
+def connect(address: str) -> RuntimeClient:
+    """Return a client of the Runtime API; end the process where address or transport are no such thing."""
     try:
-        client = RuntimeClient(address)
+        return RuntimeClient(address)
     except ValueError as exc:
-        _die(str(exc))
+        die(str(exc))
+
+
+def run_environment(
+    client: RuntimeClient, name: str, serve: "Callable[[RuntimeClient, Handle], NoReturn]"
+) -> "NoReturn":
+    """Run INIT, then serve(), until the environment ends; then what waits for that."""
     environment.running = True
     posix.register_at_fork(after_in_child=lambda: _forked(client))
     try:
@@ -49,7 +67,7 @@ def run(handler_name: "str | None" = None) -> "NoReturn":
             logs.record("DEBUG", f"The environment ends, as the Runtime API has gone: {exc}")
         sys.exit(1)
     except ApiError as exc:
-        _die(str(exc))
+        die(str(exc))
     finally:
         for end in environment.at_shutdown:
             end()
@@ -98,7 +116,7 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
 
             snapshot.until_restored(client)
             _stop_alarm()
-        return _attached(client, handle)
+        return attached(client, handle)
     # No exception is being handled here: Sentry asks, and reports it in another form than under AWS's client.
     if isinstance(failed, MemoryError):
         failure.give_up_reserve()
@@ -121,9 +139,9 @@ def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
         except BaseException as exc:
             if not is_failure(exc):
                 raise
-            _fail(client, invocation, exc)
+            fail(client, invocation, exc)
         else:
-            _respond(client, invocation, response)
+            respond(client, invocation, response)
         # Nothing of an invocation, failed or not, stays in memory while the environment waits for the next.
         invocation = response = nothing  # type: ignore[assignment]
         if environment.after_response:
@@ -131,12 +149,12 @@ def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
                 work()
             if "signal" in modules:
                 _stop_alarm()
-            handle = _attached(client, handle)
+            handle = attached(client, handle)
         environment.end()
         codec.upgrade()
 
 
-def _attached(client: RuntimeClient, handle: "Handle") -> "Handle":
+def attached(client: RuntimeClient, handle: "Handle") -> "Handle":
     """Return the handler, or, where an agent has attached, one that posts by itself as AWS's client does."""
     if environment.attach is None:
         return handle
@@ -144,17 +162,19 @@ def _attached(client: RuntimeClient, handle: "Handle") -> "Handle":
     def post(invocation: "Invocation", outcome: "bytes | Response | BaseException | None") -> None:
         try:
             if isinstance(outcome, BaseException):
-                _fail(client, invocation, outcome)
+                fail(client, invocation, outcome)
             else:
                 _stop_alarm()
-                _respond(client, invocation, outcome)
+                respond(client, invocation, outcome)
         except ApiError as exc:
-            _die(str(exc))
+            if not environment.shared:
+                die(str(exc))
+            logs.record("WARNING", f"What was posted for this invocation was refused: {exc}")
 
     return environment.attach(handle, client, post)
 
 
-def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes | Response | None") -> None:
+def respond(client: RuntimeClient, invocation: "Invocation", response: "bytes | Response | None") -> None:
     """Post a response. One that is too large is reported as that, where the Runtime API still takes a report."""
     if isinstance(response, bytes):
         body, content_type = response, None
@@ -180,7 +200,7 @@ def _respond(client: RuntimeClient, invocation: "Invocation", response: "bytes |
             pass  # the RIE has told the caller by itself, and answers 403
 
 
-def _fail(client: RuntimeClient, invocation: "Invocation", exc: BaseException) -> None:
+def fail(client: RuntimeClient, invocation: "Invocation", exc: BaseException) -> None:
     """Report the failure of one invocation. The environment lives on, unless the failure says otherwise."""
     if isinstance(exc, MemoryError):
         failure.give_up_reserve()
@@ -195,8 +215,10 @@ def _fail(client: RuntimeClient, invocation: "Invocation", exc: BaseException) -
 
 def _stop_alarm() -> None:
     """Cancel an alarm that the function has left behind: it would go off in the next invocation, or while the runtime
-    waits for it. A timer with an interval stays.
+    waits for it. A timer with an interval stays, and any where other invocations are in flight.
     """
+    if environment.shared:
+        return
     delay, interval = getitimer(ITIMER_REAL)
     if delay and not interval:
         setitimer(ITIMER_REAL, 0)
@@ -205,11 +227,11 @@ def _stop_alarm() -> None:
 def _variable(name: bytes, meaning: str) -> str:
     value = posix.environ.get(name)
     if value is None:
-        _die(f"{name.decode()} is not set: {meaning}")
+        die(f"{name.decode()} is not set: {meaning}")
     return value.decode()
 
 
-def _die(message: str) -> "NoReturn":
+def die(message: str) -> "NoReturn":
     sys.stderr.write(f"samovar: {message}\n")
     sys.exit(1)
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
             wait: Callable[[int], None] | None,
         ) -> Answer: ...
 
+        def interrupt(self) -> None: ...
+
 
 _RUNTIME = "/2018-06-01/runtime"
 _NEXT = f"{_RUNTIME}/invocation/next"
@@ -225,6 +227,10 @@ class RuntimeClient:
         except WireError as exc:
             raise ApiError(f"POST {path}", 0, str(exc)) from None
 
+    def stop_waiting(self) -> None:
+        """Have the call of `next` fail that waits in another thread."""
+        self._transport.interrupt()
+
     def disown(self) -> None:
         """Give up the connection in a child that the function forked: it is the parent's, and every call fails here."""
         self._transport = _Disowned()
@@ -267,6 +273,9 @@ class _Disowned:
         raise WireError("this is a process that the function forked; events and responses belong to its parent")
 
     stream = request
+
+    def interrupt(self) -> None:
+        pass
 
 
 def _segment(request_id: str) -> str:

@@ -80,6 +80,11 @@ class Urllib3Transport:
         finally:
             self._busy = False
 
+    def interrupt(self) -> None:
+        """Have the request fail that waits for its answer in another thread: not possible here, it ends with the
+        process.
+        """
+
     def _request(
         self, method: str, path: str, headers: "dict[bytes, bytes]", body: "bytes | None"
     ) -> "tuple[int, dict[str, str], bytes]":

@@ -11,6 +11,7 @@ from _socket import (
     IPPROTO_TCP,
     MSG_DONTWAIT,
     MSG_WAITALL,
+    SHUT_RD,
     SOCK_STREAM,
     TCP_INFO,
     TCP_NODELAY,
@@ -408,6 +409,14 @@ class Connection:
             return sock.recv_into(self._buffer, 0, MSG_DONTWAIT)
         except OSError:
             return 0
+
+    def interrupt(self) -> None:
+        """Have the request fail that waits for its answer in another thread."""
+        if (sock := self._sock) is not None:
+            try:
+                sock.shutdown(SHUT_RD)
+            except OSError:
+                pass  # it is not connected any more
 
     def close(self) -> None:
         """Close the socket; the next request opens another."""

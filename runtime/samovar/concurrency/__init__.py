@@ -1,0 +1,31 @@
+"""Many invocations at once in one environment, on Lambda Managed Instances: AWS_LAMBDA_MAX_CONCURRENCY turns it on.
+
+Not imported otherwise. `pollers` serves from threads of one process, `workers` from several processes; `current` says
+what belongs to which invocation. Knows the loop, whose INIT and posts these are.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from samovar import loop
+from samovar.concurrency import settings
+
+
+def run(handler_name: str | None = None) -> NoReturn:
+    """Run the environment until the platform ends it. handler_name: instead of `_HANDLER`.
+
+    Exits 1 after a failure in INIT, for a variable with an unusable value, and where the Runtime API is gone.
+    """
+    try:
+        count, mode = settings.read()
+    except ValueError as exc:
+        loop.die(str(exc))
+    name, address = loop.settings(handler_name)
+    if mode == "thread" or name.startswith("asgi:"):
+        from samovar.concurrency import pollers
+
+        pollers.run(name, address, count)
+    from samovar.concurrency import workers
+
+    workers.run(name, address, workers.shares(count, mode))

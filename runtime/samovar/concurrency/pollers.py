@@ -1,0 +1,245 @@
+"""N threads that each serve one invocation at a time: one process, one INIT, one handler, one memory.
+
+The main thread waits: it runs the environment's event loop where there is one, gets the signals, and ends the
+environment. Knows the loop's steps and the Runtime API client.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextvars import Context, copy_context
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, NoReturn
+
+from samovar import codec, logs, loop
+from samovar.concurrency import bridge, current
+from samovar.context import Contexts
+from samovar.environment import environment
+from samovar.errors import Fault
+from samovar.runtime_api import ApiError, RuntimeClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from samovar.handler import Handle
+    from samovar.invocation import Invocation
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # s, before /next is asked again after a failure
+_FAILURES = 12  # of /next in a row, after about half a minute, at which a poller ends
+_LOOK = 1.0  # s between two looks whether a handler has ended its thread
+# s from SIGTERM. Lambda kills an environment with internal extensions alone after 0.5 s, else after 2 s ("Lambda
+# execution environment lifecycle").
+_UNTIL_HOOKS, _UNTIL_END = 0.3, 2.0
+_STEP = 0.005  # s between two looks whether an invocation is still in flight
+
+
+def run(name: str, address: str, count: int) -> NoReturn:
+    """Run INIT, then `count` pollers until the environment ends."""
+    current.set_up()
+    client = loop.connect(address)
+    loop.run_environment(client, name, lambda client, handle: Pollers(client, address, handle, count).serve())
+
+
+class Pollers:
+    """The pollers of a process, and its end."""
+
+    def __init__(self, client: RuntimeClient, address: str, handle: Handle, count: int) -> None:
+        self._address = address
+        self._handle = handle
+        self._context = copy_context()  # that of INIT; each invocation has a copy
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()  # for the main thread
+        clients = [client, *(loop.connect(address) for _ in range(count - 1))]
+        self._pollers = [self._poller(client, number) for number, client in enumerate(clients)]
+        self.stopping = False
+
+    def _poller(self, client: RuntimeClient, number: int) -> Poller:
+        return Poller(self, client, self._handle, self._context, number)
+
+    def serve(self) -> NoReturn:
+        """Serve every invocation from now on. Called in the main thread."""
+        os.register_at_fork(after_in_child=self._forked)
+        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, environment.sigterm):
+            signal.signal(signal.SIGTERM, lambda signum, frame: self.call(self._terminate))
+        bridge.set_up(self.call)
+        for poller in self._pollers:
+            poller.start()
+        while True:
+            bridge.run_loop(_LOOK)
+            try:
+                call = self._calls.get(timeout=0 if bridge.has_loop() else _LOOK)
+            except Empty:
+                self._look()
+            else:
+                call()
+
+    def call(self, f: Callable[[], object]) -> None:
+        """Have the main thread call f(). Any thread may ask, and a signal handler."""
+        self._calls.put(f)
+        bridge.interrupt()
+
+    def end(self, exc: BaseException) -> None:
+        """End the environment by an exception, in the main thread, after what is in flight."""
+
+        def raise_it() -> NoReturn:
+            self._stop_polling()
+            self._wait_for_flights(_UNTIL_END)
+            raise exc
+
+        self.call(raise_it)
+
+    def gives_up(self) -> None:
+        """Take note that a poller has ended. The last one ends the environment."""
+        if not self.stopping and not any(poller.polls for poller in self._pollers):
+            self.end(SystemExit(1))
+
+    def _look(self) -> None:
+        """Replace pollers whose thread a handler has ended from below Python."""
+        for at, poller in enumerate(self._pollers):
+            if poller.polls and not poller.is_alive():
+                logs.record("ERROR", f"A handler has ended its thread, samovar-{at}: it is replaced")
+                self._pollers[at] = new = self._poller(loop.connect(self._address), at)
+                new.lost = poller.invocation
+                new.start()
+
+    def _terminate(self) -> NoReturn:
+        """End the environment as Lambda asks: no new polls, what is in flight has the time that there is, then the
+        hooks, once.
+        """
+        began = time.monotonic()
+        self._stop_polling()
+        self._wait_for_flights(_UNTIL_HOOKS)
+        for end in environment.at_shutdown:
+            end()
+        self._wait_for_flights(_UNTIL_END - (time.monotonic() - began))
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise SystemExit(1)  # where SIGTERM is blocked
+
+    def _stop_polling(self) -> None:
+        self.stopping = True
+        for poller in self._pollers:
+            poller.stop()
+
+    def _wait_for_flights(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while any(poller.invocation is not None for poller in self._pollers) and time.monotonic() < end:
+            bridge.sleep(_STEP)
+
+    def _forked(self) -> None:
+        """Leave events and responses to the parent, in a child that a handler has forked."""
+        self.stopping = True
+        for poller in self._pollers:
+            poller.disown()
+
+
+class Poller:
+    """A thread that serves one invocation after the other over a connection of its own.
+
+    invocation: the one in flight. polls: whether it asks for more. lost: an invocation whose thread has gone, to be
+    failed first.
+    """
+
+    def __init__(self, group: Pollers, client: RuntimeClient, handle: Handle, context: Context, number: int) -> None:
+        self._group = group
+        self._client = client
+        self._handle = handle
+        self._context = context
+        self._begin = Contexts(_leave_trace_id).begin
+        self._thread = threading.Thread(target=self._run, name=f"samovar-{number}", daemon=True)
+        self.invocation: Invocation | None = None
+        self.lost: Invocation | None = None
+        self.polls = True
+        self.number = number
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Return whether the thread is there, for the kernel too: pthread_exit() goes past Python."""
+        native = self._thread.native_id
+        return native is None or os.path.exists(f"/proc/self/task/{native}")
+
+    def stop(self) -> None:
+        """End the wait for an event: none that comes now is taken."""
+        if self.invocation is None:
+            self._client.stop_waiting()
+
+    def disown(self) -> None:
+        self._client.disown()
+
+    def _run(self) -> None:
+        try:
+            if self.lost is not None:
+                self._report(self.lost, Fault("Runtime.ExitError", "The handler has ended its thread"))
+                self.lost = None
+            while (invocation := self._next()) is not None:
+                self.invocation = invocation
+                self._context.copy().run(self._serve, invocation)
+                self.invocation = invocation = None
+                codec.upgrade()
+        except BaseException as exc:
+            self._group.end(exc)
+        finally:
+            self.polls = False
+            self.invocation = None
+        self._group.gives_up()
+
+    def _next(self) -> Invocation | None:
+        """Return the next invocation; None where there shall be no more. A failed poll is repeated after a pause."""
+        pause = _FIRST_PAUSE
+        for _ in range(_FAILURES):
+            if self._group.stopping:
+                return None
+            try:
+                return self._client.next()
+            except ApiError as exc:
+                if self._group.stopping:
+                    return None
+                logs.record("WARNING", f"Asking for an event failed, and is repeated in {pause:g} s: {exc}")
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        logs.record("ERROR", f"Asking for an event has failed {_FAILURES} times: {self._thread.name} ends")
+        return None
+
+    def _serve(self, invocation: Invocation) -> None:
+        """Serve one invocation, whatever becomes of it; only SystemExit gets out."""
+        environment.begin(invocation)
+        try:
+            self._answer(invocation)
+            if environment.after_response:
+                for work in environment.after_response:
+                    work()
+                self._handle = loop.attached(self._client, self._handle)
+        except SystemExit:
+            raise
+        except BaseException as exc:  # a fault of ours, or of a hook
+            logs.exception("The runtime failed after a response", exc)
+        finally:
+            environment.end()
+
+    def _answer(self, invocation: Invocation) -> None:
+        try:
+            self._begin(invocation)
+            response = self._handle(invocation)
+        except SystemExit:
+            raise
+        except BaseException as exc:
+            self._report(invocation, exc)
+            return
+        try:
+            loop.respond(self._client, invocation, response)
+        except ApiError as exc:
+            logs.record("WARNING", f"The response of this invocation was refused: {exc}")
+
+    def _report(self, invocation: Invocation, exc: BaseException) -> None:
+        try:
+            loop.fail(self._client, invocation, exc)
+        except ApiError as refused:
+            logs.record("WARNING", f"The error of this invocation was refused: {refused}")
+
+
+def _leave_trace_id(trace_id: str | None) -> None:
+    """Leave the variable of the trace id alone: the process has one, and each invocation another id."""
