@@ -1,11 +1,12 @@
 """`wsgi:module:application`: a WSGI application (PEP 3333) answers HTTP events.
 
-It runs on the main thread. `close()` of what it returns is called once its response is posted. Knows the event sources;
-knows neither the Runtime API nor the loop.
+It runs in the thread that has the invocation. `close()` of what it returns is called once its response is posted. Knows
+the event sources; knows neither the Runtime API nor the loop.
 """
 
 import sys
 from _io import BytesIO
+from _thread import get_ident
 
 from samovar import logs
 from samovar.environment import environment
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 def load(rest: str) -> "Handle":
     """Return the application that `module:application` names, as a handler. Raises Fault as `function.find` does."""
     application, other = web.find("wsgi", rest)
-    closing: list[Callable[[], object]] = []  # of the result whose response is being posted
+    closing: dict[int, Callable[[], object]] = {}  # by thread: of the result whose response it is posting
 
     def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> Answer:
         answering = _Answering()
         try:
             result = application(_environ(request, event, invocation), answering.start_response)
             if close := getattr(result, "close", None):
-                closing.append(close)
+                closing[get_ident()] = close
             for block in result:
                 answering.write(block)
             return answering.whole()
@@ -45,13 +46,14 @@ def load(rest: str) -> "Handle":
             return failed()
 
     def finish() -> None:
-        while closing:
-            try:
-                closing.pop()()
-            except BaseException as exc:
-                if not is_failure(exc):
-                    raise
-                logs.exception("The application failed after its response", exc)
+        if (close := closing.pop(get_ident(), None)) is None:
+            return
+        try:
+            close()
+        except BaseException as exc:
+            if not is_failure(exc):
+                raise
+            logs.exception("The application failed after its response", exc)
 
     environment.after_response.insert(0, finish)  # before deferred calls
     environment.at_fork.append(closing.clear)
@@ -143,7 +145,7 @@ def _environ(request: "Request", event: "dict[str, Any]", invocation: "Invocatio
         "wsgi.url_scheme": request.scheme,
         "wsgi.input": BytesIO(request.body),
         "wsgi.errors": sys.stderr,
-        "wsgi.multithread": False,
+        "wsgi.multithread": environment.shared,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "aws.event": event,
