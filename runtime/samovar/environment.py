@@ -22,6 +22,7 @@ class Environment:
 
     running: whether there are invocations, and so a response after which to work.
     shared: whether several invocations are in flight at the same time (`concurrency`).
+    companions: how many processes a companion has that is not told: more than 1 only where the environment is shared.
     invocation: the one in flight, from /next until the work after its response is done; where the environment is
     shared, that of the thread or task that asks.
     log_ids: request id and tenant id for log records: those of the invocation in flight, or of the one before, as a
@@ -44,6 +45,7 @@ class Environment:
         "at_shutdown",
         "at_snapshot",
         "attach",
+        "companions",
         "invocation",
         "log_ids",
         "restore_hooks",
@@ -57,6 +59,7 @@ class Environment:
     def __init__(self) -> None:
         self.running = False
         self.shared = False
+        self.companions = 1
         self.invocation: Invocation | None = None
         self.log_ids: tuple[str, str | None] = "", None
         self.at_init_end: list[Callable[[], object]] = []

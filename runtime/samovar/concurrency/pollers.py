@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import bridge, current
+from samovar.concurrency import bridge, current, settings
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import Fault
@@ -39,6 +39,7 @@ _STEP = 0.005  # s between two looks whether an invocation is still in flight
 def run(name: str, address: str, count: int) -> NoReturn:
     """Run INIT, then `count` pollers until the environment ends."""
     current.set_up()
+    environment.companions = min(count, 2 * settings.processors())
     client = loop.connect(address)
     loop.run_environment(client, name, lambda client, handle: Pollers(client, address, handle, count).serve())
 
