@@ -124,8 +124,9 @@ class Pollers:
             poller.stop()
 
     def _wait_for_flights(self, seconds: float) -> None:
+        """Wait until all pollers have ended, which those do at once that have nothing in flight."""
         end = time.monotonic() + seconds
-        while any(poller.invocation is not None for poller in self._pollers) and time.monotonic() < end:
+        while any(poller.polls for poller in self._pollers) and time.monotonic() < end:
             bridge.sleep(_STEP)
 
     def _forked(self) -> None:
