@@ -389,14 +389,18 @@ def test_a_start_up_that_raises_without_a_message_is_logged_and_the_application_
     assert says in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("receives", [False, True])
 def test_an_application_that_takes_its_lifespan_for_a_request_goes_on(
-    load: Any, capfd: pytest.CaptureFixture[str]
+    load: Any, receives: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        if receives:
+            await receive()
         await respond(send, b"ok")
 
     assert load(app)(events.http_api())["body"] == "ok"
-    assert capfd.readouterr().out == ""
+    says = "'http.response.start' was sent where 'lifespan.startup.complete' is due"
+    assert (says in capfd.readouterr().out) is receives
     assert environment.shutdown_hooks == []
 
 

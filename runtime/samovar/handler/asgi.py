@@ -86,14 +86,6 @@ def _scope(
     return scope
 
 
-_LIFESPAN = (
-    "lifespan.startup.complete",
-    "lifespan.startup.failed",
-    "lifespan.shutdown.complete",
-    "lifespan.shutdown.failed",
-)
-
-
 class Lifespan:
     """The application's start-up, once in INIT, and its shutdown when Lambda ends the environment.
 
@@ -106,6 +98,7 @@ class Lifespan:
         self._answers: asyncio.Queue[Any] = asyncio.Queue()  # messages; an exception; None for its end
         self._starting = False  # it has been told to start
         self._failed = False  # it has said that it could not
+        self._due = "lifespan.startup"  # what its next message is about
         self.state: dict[str, Any] | None = {}
 
     def start_up(self) -> None:
@@ -164,7 +157,8 @@ class Lifespan:
 
     async def _send(self, message: "dict[str, Any]") -> None:
         kind = message["type"]
-        if kind not in _LIFESPAN:  # an application that takes each scope for a request
-            raise RuntimeError(f"{kind!r} was sent where one of lifespan is due")
+        if kind not in (f"{self._due}.complete", f"{self._due}.failed"):  # one that takes each scope for a request
+            raise RuntimeError(f"{kind!r} was sent where '{self._due}.complete' is due")
+        self._due = "lifespan.shutdown"
         self._failed = kind == "lifespan.startup.failed"
         self._answers.put_nowait(message)

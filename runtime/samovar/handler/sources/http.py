@@ -113,9 +113,7 @@ def one_cookie_header(headers: "Headers", cookies: "list[str] | None") -> "Heade
 
 def body_of(event: "dict[str, Any]", is_base64: str = "isBase64Encoded") -> bytes:
     """Return the request's body. Raises ValueError where it is not the base64 that the event says it is."""
-    body = event.get("body")
-    if not body:
-        return b""
+    body: str = event.get("body") or ""
     if not event.get(is_base64):
         return body.encode("utf-8", "surrogatepass")
     try:
