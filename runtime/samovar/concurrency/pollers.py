@@ -15,7 +15,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import bridge, current
+from samovar.concurrency import current
+from samovar.concurrency.bridge import Bridge
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import Fault
@@ -53,6 +54,7 @@ class Pollers:
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()  # for the main thread
         clients = [client, *(loop.connect(address) for _ in range(count - 1))]
         self._pollers = [self._poller(client, number) for number, client in enumerate(clients)]
+        self._bridge = Bridge(self.call, lambda: [poller.invocation for poller in self._pollers])
         self.stopping = False
 
     def _poller(self, client: RuntimeClient, number: int) -> Poller:
@@ -63,22 +65,29 @@ class Pollers:
         os.register_at_fork(after_in_child=self._forked)
         if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, environment.sigterm):
             signal.signal(signal.SIGTERM, lambda signum, frame: self.call(self._terminate))
-        bridge.set_up(self.call)
         for poller in self._pollers:
             poller.start()
         while True:
-            bridge.run_loop(_LOOK)
+            self._run_loop()
             try:
-                call = self._calls.get(timeout=0 if bridge.has_loop() else _LOOK)
+                call = self._calls.get(timeout=0 if self._bridge.has_loop() else _LOOK)
             except Empty:
                 self._look()
             else:
                 call()
 
+    def _run_loop(self) -> None:
+        try:
+            self._bridge.run_loop(_LOOK)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            self.end(exc)
+        except BaseException as exc:  # from a signal handler, which knows no invocation
+            logs.exception("The event loop was interrupted", exc)
+
     def call(self, f: Callable[[], object]) -> None:
         """Have the main thread call f(). Any thread may ask, and a signal handler."""
         self._calls.put(f)
-        bridge.interrupt()
+        self._bridge.interrupt()
 
     def end(self, exc: BaseException) -> None:
         """End the environment by an exception, in the main thread, after what is in flight."""
@@ -126,7 +135,7 @@ class Pollers:
     def _wait_for_flights(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while any(poller.invocation is not None for poller in self._pollers) and time.monotonic() < end:
-            bridge.sleep(_STEP)
+            self._bridge.sleep(_STEP)
 
     def _forked(self) -> None:
         """Leave events and responses to the parent, in a child that a handler has forked."""
