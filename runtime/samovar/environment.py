@@ -44,6 +44,7 @@ class Environment:
         "at_shutdown",
         "at_snapshot",
         "attach",
+        "in_flight",
         "invocation",
         "log_ids",
         "restore_hooks",
@@ -57,6 +58,7 @@ class Environment:
     def __init__(self) -> None:
         self.running = False
         self.shared = False
+        self.in_flight: set[Invocation] = set()
         self.invocation: Invocation | None = None
         self.log_ids: tuple[str, str | None] = "", None
         self.at_init_end: list[Callable[[], object]] = []
