@@ -50,6 +50,7 @@ class Environment:
         "attach",
         "bridge",
         "event_loop",
+        "in_flight",
         "invocation",
         "log_ids",
         "restore_hooks",
@@ -63,6 +64,7 @@ class Environment:
     def __init__(self) -> None:
         self.running = False
         self.shared = False
+        self.in_flight: set[Invocation] = set()
         self.invocation: Invocation | None = None
         self.log_ids: tuple[str, str | None] = "", None
         self.at_init_end: list[Callable[[], object]] = []

@@ -7,7 +7,8 @@ has made one, as a plain function needs none.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from threading import Lock, get_ident
 from types import CoroutineType
@@ -29,15 +30,12 @@ _LOOK = 1.0  # s at least between two looks for tasks that invocations have left
 class Bridge:
     """Between the main thread, which makes it and runs the event loop, and all others.
 
-    call: has the main thread call a function. in_flight: returns the invocations in flight.
+    call: has the main thread call a function.
     """
 
-    def __init__(
-        self, call: Callable[[Callable[[], object]], None], in_flight: Callable[[], Iterable[Invocation | None]]
-    ) -> None:
+    def __init__(self, call: Callable[[Callable[[], object]], None]) -> None:
         self.thread = get_ident()
         self._call = call
-        self._in_flight = in_flight
         self._lock = Lock()
         self._deadlines: Deadlines | None = None
         self._looks = False  # a look for tasks is due
@@ -129,7 +127,9 @@ class Bridge:
         if self._deadlines is None or self._deadlines.loop is not event_loop:
             from samovar.concurrency.deadlines import Deadlines
 
-            self._deadlines = Deadlines(event_loop)
+            with self._lock:
+                if self._deadlines is None or self._deadlines.loop is not event_loop:
+                    self._deadlines = Deadlines(event_loop)
         return self._deadlines.watch()
 
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -147,10 +147,9 @@ class Bridge:
         made.acquire()
 
         def make() -> None:
-            try:
+            with suppress(Exception):  # which the caller gets as well
                 aio.get_loop()
-            finally:
-                made.release()
+            made.release()
 
         self._call(make)
         made.acquire()
@@ -166,12 +165,11 @@ class Bridge:
         from samovar import aio, logs
 
         self._looks = False
-        in_flight = [invocation for invocation in self._in_flight() if invocation is not None]
         left: dict[Invocation, tuple[Context, list[asyncio.Task[Any]]]] = {}
         for task in aio.others_tasks():
             context = aio.context_of(task)
             invocation = None if context is None else context.copy().run(current)
-            if context is not None and invocation is not None and invocation not in in_flight:
+            if context is not None and invocation is not None and invocation not in environment.in_flight:
                 left.setdefault(invocation, (context, []))[1].append(task)
         for context, tasks in left.values():
             if names := aio.new_names(tasks):

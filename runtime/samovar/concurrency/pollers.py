@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import current
+from samovar.concurrency import current, handed_on, trace
 from samovar.concurrency.bridge import Bridge
 from samovar.context import Contexts
 from samovar.environment import environment
@@ -39,7 +39,8 @@ _STEP = 0.005  # s between two looks whether an invocation is still in flight
 
 def run(name: str, address: str, count: int) -> NoReturn:
     """Run INIT, then `count` pollers until the environment ends."""
-    current.set_up()
+    for module in current, handed_on, trace:
+        module.set_up()
     client = loop.connect(address)
     loop.run_environment(client, name, lambda client, handle: Pollers(client, address, handle, count).serve())
 
@@ -54,7 +55,7 @@ class Pollers:
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()  # for the main thread
         clients = [client, *(loop.connect(address) for _ in range(count - 1))]
         self._pollers = [self._poller(client, number) for number, client in enumerate(clients)]
-        self._bridge = Bridge(self.call, lambda: [poller.invocation for poller in self._pollers])
+        self._bridge = Bridge(self.call)
         self.stopping = False
 
     def _poller(self, client: RuntimeClient, number: int) -> Poller:
@@ -182,7 +183,7 @@ class Poller:
     def _run(self) -> None:
         try:
             if self.lost is not None:
-                self._report(self.lost, Fault("Runtime.ExitError", "The handler has ended its thread"))
+                self._context.copy().run(self._fail_lost, self.lost)
                 self.lost = None
             while (invocation := self._next()) is not None:
                 self.invocation = invocation
@@ -218,10 +219,8 @@ class Poller:
         environment.begin(invocation)
         try:
             self._answer(invocation)
-            if environment.after_response:
-                for work in environment.after_response:
-                    work()
-                self._handle = loop.attached(self._client, self._handle)
+            for work in environment.after_response:
+                work()
         except SystemExit:
             raise
         except BaseException as exc:  # a fault of ours, or of a hook
@@ -229,9 +228,15 @@ class Poller:
         finally:
             environment.end()
 
+    def _fail_lost(self, invocation: Invocation) -> None:
+        environment.begin(invocation)
+        self._report(invocation, Fault("Runtime.ExitError", "The handler has ended its thread"))
+        environment.end()
+
     def _answer(self, invocation: Invocation) -> None:
         try:
             self._begin(invocation)
+            self._handle = loop.attached(self._client, self._handle)  # an agent may have come with another invocation
             response = self._handle(invocation)
         except SystemExit:
             raise
