@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
@@ -33,7 +34,7 @@ _FAILURES = 12  # of /next in a row, after about half a minute, at which a polle
 _LOOK = 1.0  # s between two looks whether a handler has ended its thread
 # s from SIGTERM. Lambda kills an environment with internal extensions alone after 0.5 s, else after 2 s ("Lambda
 # execution environment lifecycle").
-_UNTIL_HOOKS, _UNTIL_END = 0.3, 2.0
+_UNTIL_HOOKS, _UNTIL_CUT, _UNTIL_END = 0.3, 1.8, 2.0
 _STEP = 0.005  # s between two looks whether an invocation is still in flight
 
 
@@ -115,14 +116,16 @@ class Pollers:
                 new.start()
 
     def _terminate(self) -> NoReturn:
-        """End the environment as Lambda asks: no new polls, what is in flight has the time that there is, then the
-        hooks, once.
+        """End the environment as Lambda asks: no new polls, and the hooks run once. What is in flight has the time that
+        there is; after that coroutines are cancelled, and what is streamed is closed.
         """
         began = time.monotonic()
         self._stop_polling()
         self._wait_for_flights(_UNTIL_HOOKS)
         for end in environment.at_shutdown:
             end()
+        self._wait_for_flights(_UNTIL_CUT - (time.monotonic() - began))
+        self._cut_off()
         self._wait_for_flights(_UNTIL_END - (time.monotonic() - began))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -136,7 +139,17 @@ class Pollers:
     def _wait_for_flights(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while any(poller.invocation is not None for poller in self._pollers) and time.monotonic() < end:
-            self._bridge.sleep(_STEP)
+            with suppress(Exception, SystemExit):  # the environment ends already
+                self._bridge.sleep(_STEP)
+
+    def _cut_off(self) -> None:
+        flying = [poller for poller in self._pollers if poller.invocation is not None]
+        if flying:
+            ids = ", ".join(poller.invocation.id for poller in flying if poller.invocation is not None)
+            logs.record("WARNING", f"The environment ends: out of time for the invocations {ids}")
+        for poller in flying:
+            poller.cut_off()
+        self._bridge.cancel()
 
     def _forked(self) -> None:
         """Leave events and responses to the parent, in a child that a handler has forked."""
@@ -176,6 +189,10 @@ class Poller:
         """End the wait for an event: none that comes now is taken."""
         if self.invocation is None:
             self._client.stop_waiting()
+
+    def cut_off(self) -> None:
+        """End a response that is being streamed, also where its reader takes no more."""
+        self._client.stop_waiting()
 
     def disown(self) -> None:
         self._client.disown()
