@@ -39,24 +39,26 @@ _STEP = 0.005  # s between two looks whether an invocation is still in flight
 def run(name: str, address: str, count: int) -> NoReturn:
     """Run INIT, then `count` pollers until the environment ends."""
     current.set_up()
-    client = loop.connect(address)
-    loop.run_environment(client, name, lambda client, handle: Pollers(client, address, handle, count).serve())
+    loop.run_environment(
+        loop.connect(address),
+        name,
+        lambda client, handle: Pollers(lambda number: RuntimeClient(address), handle, count).serve(),
+    )
 
 
 class Pollers:
-    """The pollers of a process, and its end."""
+    """The pollers of a process, and its end. connect: makes the client of the poller with this number."""
 
-    def __init__(self, client: RuntimeClient, address: str, handle: Handle, count: int) -> None:
-        self._address = address
+    def __init__(self, connect: Callable[[int], RuntimeClient], handle: Handle, count: int) -> None:
+        self._connect = connect
         self._handle = handle
         self._context = copy_context()  # that of INIT; each invocation has a copy
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()  # for the main thread
-        clients = [client, *(loop.connect(address) for _ in range(count - 1))]
-        self._pollers = [self._poller(client, number) for number, client in enumerate(clients)]
+        self._pollers = [self._poller(number) for number in range(count)]
         self.stopping = False
 
-    def _poller(self, client: RuntimeClient, number: int) -> Poller:
-        return Poller(self, client, self._handle, self._context, number)
+    def _poller(self, number: int) -> Poller:
+        return Poller(self, self._connect(number), self._handle, self._context, number)
 
     def serve(self) -> NoReturn:
         """Serve every invocation from now on. Called in the main thread."""
@@ -100,7 +102,7 @@ class Pollers:
         for at, poller in enumerate(self._pollers):
             if poller.polls and not poller.is_alive():
                 logs.record("ERROR", f"A handler has ended its thread, samovar-{at}: it is replaced")
-                self._pollers[at] = new = self._poller(loop.connect(self._address), at)
+                self._pollers[at] = new = self._poller(at)
                 new.lost = poller.invocation
                 new.start()
 
