@@ -104,11 +104,15 @@ class Slot:
 
 
 class NotingClient(RuntimeClient):
-    """A client of the Runtime API that notes in a slot which invocation is in flight."""
+    """A client of the Runtime API that notes in a slot which invocation is in flight.
 
-    def __init__(self, address: str, slot: Slot) -> None:
+    first: whether it is that of the first worker, the only one that may register an extension.
+    """
+
+    def __init__(self, address: str, slot: Slot, *, first: bool = False) -> None:
         super().__init__(address)
         self._slot = slot
+        self._first = first
 
     def next(self) -> Invocation:
         self._slot.clear()
@@ -128,8 +132,8 @@ class NotingClient(RuntimeClient):
         failed: Callable[[], StreamFailure],
         wait: Callable[[int], None] | None,
     ) -> None:
+        self._slot.clear()  # no error may be posted from now on
         super().stream(invocation, chunks, content_type, failed, wait)
-        self._slot.clear()
 
     def fail(self, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes) -> None:
         super().fail(invocation, body, error_type, xray_cause)
@@ -142,6 +146,10 @@ class NotingClient(RuntimeClient):
         except NotTaken as exc:
             if exc.status != 403:
                 raise
+
+    def register_extension(self) -> None:
+        if self._first:  # it has one name, and no other may come once INIT is over
+            super().register_extension()
 
     def disown(self) -> None:
         super().disown()

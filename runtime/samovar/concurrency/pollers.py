@@ -7,7 +7,6 @@ environment. Knows the loop's steps and the Runtime API client.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from contextvars import Context, copy_context
@@ -15,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import bridge, current
+from samovar.concurrency import bridge, current, sigterm
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import Fault
@@ -63,8 +62,7 @@ class Pollers:
     def serve(self) -> NoReturn:
         """Serve every invocation from now on. Called in the main thread."""
         os.register_at_fork(after_in_child=self._forked)
-        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, environment.sigterm):
-            signal.signal(signal.SIGTERM, lambda signum, frame: self.call(self._terminate))
+        sigterm.take(lambda signum, frame: self.call(self._terminate))
         bridge.set_up(self.call)
         for poller in self._pollers:
             poller.start()
@@ -116,9 +114,8 @@ class Pollers:
         for end in environment.at_shutdown:
             end()
         self._wait_for_flights(_UNTIL_END - (time.monotonic() - began))
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise SystemExit(1)  # where SIGTERM is blocked
+        sigterm.die()
+        raise SystemExit(1)
 
     def _stop_polling(self) -> None:
         self.stopping = True

@@ -5,12 +5,11 @@ Knows the loop, and how to tell the supervisor something; the supervisor itself 
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import logs, loop
+from samovar.concurrency import sigterm
 from samovar.concurrency.flights import GIVES_UP, SERVES, SERVES_ALL, NotingClient
 from samovar.environment import environment
 from samovar.runtime_api import ApiError, Ended, NotTaken
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     from samovar.runtime_api import RuntimeClient, StreamFailure
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # s, before /next is asked again after a failure
-_FAILURES = 12  # of /next in a row, after about half a minute, at which a worker ends
+# Failures of /next in a row at which a worker ends: after about half a minute, or 1.5 s where there is nobody.
+_FAILURES, _FAILURES_OF_NOBODY = 12, 5
 _RUNNERS = {"run", "run_until_complete", "run_coroutine_threadsafe"}  # what a plain function calls to run a coroutine
 
 
@@ -57,10 +57,14 @@ def run(
         if threaded:
             _serve_with_pollers(address, handle, slots)
         assert isinstance(client, OneAtATime)
-        client.take_sigterm()
+        sigterm.take(client.terminate)
         loop.serve(client, handle)
 
-    client = NotingClient(address, slots[0]) if threaded else OneAtATime(address, slots[0], board, number)
+    first = if_async is not None
+    if threaded:
+        client = NotingClient(address, slots[0], first=first)
+    else:
+        client = OneAtATime(address, slots[0], board, number, first=first)
     loop.run_environment(client, name, serve)
 
 
@@ -97,8 +101,8 @@ class OneAtATime(NotingClient):
     workers go on, and SIGTERM lets the invocation in flight finish.
     """
 
-    def __init__(self, address: str, slot: Slot, board: Board, number: int) -> None:
-        super().__init__(address, slot)
+    def __init__(self, address: str, slot: Slot, board: Board, number: int, *, first: bool) -> None:
+        super().__init__(address, slot, first=first)
         self._board = board
         self._number = number
         self._asks = False  # in /next
@@ -122,7 +126,7 @@ class OneAtATime(NotingClient):
                 if self._stopping:
                     break
                 failures += 1
-                if failures == _FAILURES or isinstance(exc, Ended):
+                if failures >= (_FAILURES_OF_NOBODY if isinstance(exc, Ended) else _FAILURES):
                     self._board.say(self._number, GIVES_UP)
                     raise
                 failed = exc
@@ -146,17 +150,7 @@ class OneAtATime(NotingClient):
     def _post(self, path: str, headers: str, body: bytes) -> None:
         _log_refusal(lambda: super(OneAtATime, self)._post(path, headers, body))
 
-    def take_sigterm(self) -> None:
-        """Handle SIGTERM from now on, unless the function does."""
-        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, environment.sigterm):
-            signal.signal(signal.SIGTERM, self._terminate)
-
-    def disown(self) -> None:
-        super().disown()
-        if signal.getsignal(signal.SIGTERM) == self._terminate:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    def _terminate(self, signum: int, frame: object) -> None:
+    def terminate(self, signum: int, frame: object) -> None:
         """End before the next event. What is in flight goes on; where the time for that is up, beside it the hooks."""
         self._stopping = True
         if self._asks:
@@ -168,9 +162,8 @@ class OneAtATime(NotingClient):
 
     def _end(self) -> NoReturn:
         self._run_hooks()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise SystemExit(1)  # where SIGTERM is blocked
+        sigterm.die()
+        raise SystemExit(1)
 
     def _run_hooks(self) -> None:
         if not self._over:

@@ -14,7 +14,7 @@ import time
 from typing import NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import settings, worker
+from samovar.concurrency import settings, sigterm, worker
 from samovar.concurrency.flights import GIVES_UP, SERVES_ALL, STARTS, Board, Slot
 from samovar.environment import environment
 from samovar.runtime_api import ApiError, RuntimeClient
@@ -245,9 +245,8 @@ class Supervisor:
 
     def _end(self) -> NoReturn:
         if self._stopping_since is not None:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-            os.kill(os.getpid(), signal.SIGTERM)
+            sigterm.die()
         else:
             logs.record("ERROR", f"No worker is left: the environment ends with status {self._status}")
         sys.exit(self._status)
