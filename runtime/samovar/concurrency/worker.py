@@ -108,7 +108,7 @@ class OneAtATime(NotingClient):
         self._asks = False  # in /next
         self._in_flight = False
         self._stopping = False
-        self._over = False  # whether what waits for the end of the environment has run
+        self._over = False  # whether what waits for the end of the environment has begun
 
     def next(self) -> Invocation:
         """Return the next invocation. A failed poll is repeated after a pause."""
@@ -155,9 +155,9 @@ class OneAtATime(NotingClient):
         self._stopping = True
         if self._asks:
             self.stop_waiting()  # an event that has come is served
-        elif not self._in_flight:
+        elif not self._in_flight and not self._over:
             self._end()
-        elif self._board.in_a_hurry():
+        elif self._in_flight and self._board.in_a_hurry():
             self._run_hooks()
 
     def _end(self) -> NoReturn:
