@@ -418,7 +418,8 @@ def answer(item):
     with connection.cursor() as cursor:
         cursor.execute("select %s", [item])
         value = cursor.fetchone()[0]
-    return JsonResponse({"item": item, "value": value, "id": samovar.current().id, "language": translation.get_language()})
+    language = translation.get_language()
+    return JsonResponse({"item": item, "value": value, "id": samovar.current().id, "language": language})
 
 def sync_view(request, item):
     translation.activate(LANGUAGES[item % 3])
