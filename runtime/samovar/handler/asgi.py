@@ -31,30 +31,37 @@ def load(rest: str) -> "Handle":
     application, other = web.find("asgi", rest)
     lifespan = Lifespan(application)
     lifespan.start_up()
-    cycles: list[Cycle] = []  # the one whose application has not returned yet
+    cycles: dict[Invocation | None, Cycle] = {}  # those whose application has not returned yet
+    make: type[Cycle] = Cycle
+    if environment.shared:
+        from samovar.handler.asgi_shared import SharedCycle as make
     streamed: web.Streamed | None = None
     if web.streams():
         from samovar.handler.asgi_stream import StreamedCycle
+
+        make_streamed: type[StreamedCycle] = StreamedCycle
+        if environment.shared:
+            from samovar.handler.asgi_shared import SharedStreamedCycle as make_streamed
 
         def stream(
             request: "Request", event: "dict[str, Any]", invocation: "Invocation", prelude: "web.Prelude"
         ) -> StreamedCycle:
             scope = _scope(request, event, invocation, lifespan.state)
-            cycle = StreamedCycle(application, request, scope, stop_time(invocation), prelude)
-            cycles.append(cycle)
+            cycle = make_streamed(application, request, scope, stop_time(invocation), prelude)
+            cycles[environment.invocation] = cycle
             aio.run(cycle.begin())
             return cycle
 
         streamed = stream
 
     def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> "Answer":
-        cycle = Cycle(application, request, _scope(request, event, invocation, lifespan.state), stop_time(invocation))
-        cycles.append(cycle)
+        cycle = make(application, request, _scope(request, event, invocation, lifespan.state), stop_time(invocation))
+        cycles[environment.invocation] = cycle
         return cycle.answer()
 
     def finish() -> None:
-        if cycles:
-            cycles.pop().finish()
+        if cycle := cycles.pop(environment.invocation, None):
+            cycle.finish()
             aio.warn_of_tasks()
 
     environment.after_response.insert(0, finish)  # before deferred calls
