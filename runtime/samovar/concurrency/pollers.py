@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import bridge, current
+from samovar.concurrency import bridge, current, output
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import Fault
@@ -38,6 +38,8 @@ _STEP = 0.005  # s between two looks whether an invocation is still in flight
 
 def run(name: str, address: str, count: int) -> NoReturn:
     """Run INIT, then `count` pollers until the environment ends."""
+    output.announce(count, count)
+    output.set_up(1)
     current.set_up()
     client = loop.connect(address)
     loop.run_environment(client, name, lambda client, handle: Pollers(client, address, handle, count).serve())
@@ -218,6 +220,7 @@ class Poller:
         except BaseException as exc:  # a fault of ours, or of a hook
             logs.exception("The runtime failed after a response", exc)
         finally:
+            output.end_lines(self._group.call)
             environment.end()
 
     def _answer(self, invocation: Invocation) -> None:
