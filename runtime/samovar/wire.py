@@ -413,6 +413,7 @@ class Connection:
     def interrupt(self) -> None:
         """Have the request fail that waits for its answer in another thread."""
         if (sock := self._sock) is not None:
+            self._answered = False  # no other connection is tried
             try:
                 sock.shutdown(SHUT_RD)
             except OSError:

@@ -28,4 +28,4 @@ def run(handler_name: str | None = None) -> NoReturn:
         pollers.run(name, address, count)
     from samovar.concurrency import workers
 
-    workers.run(name, address, workers.shares(count, mode))
+    workers.run(name, address, workers.shares(count, mode), threaded=mode == "hybrid")

@@ -7,7 +7,6 @@ environment. Knows the loop's steps and the Runtime API client.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from contextvars import Context, copy_context
@@ -15,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import bridge, current, output
+from samovar.concurrency import bridge, current, output, sigterm
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import Fault
@@ -41,30 +40,31 @@ def run(name: str, address: str, count: int) -> NoReturn:
     output.announce(count, count)
     output.set_up(1)
     current.set_up()
-    client = loop.connect(address)
-    loop.run_environment(client, name, lambda client, handle: Pollers(client, address, handle, count).serve())
+    loop.run_environment(
+        loop.connect(address),
+        name,
+        lambda client, handle: Pollers(lambda number: RuntimeClient(address), handle, count).serve(),
+    )
 
 
 class Pollers:
-    """The pollers of a process, and its end."""
+    """The pollers of a process, and its end. connect: makes the client of the poller with this number."""
 
-    def __init__(self, client: RuntimeClient, address: str, handle: Handle, count: int) -> None:
-        self._address = address
+    def __init__(self, connect: Callable[[int], RuntimeClient], handle: Handle, count: int) -> None:
+        self._connect = connect
         self._handle = handle
         self._context = copy_context()  # that of INIT; each invocation has a copy
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()  # for the main thread
-        clients = [client, *(loop.connect(address) for _ in range(count - 1))]
-        self._pollers = [self._poller(client, number) for number, client in enumerate(clients)]
+        self._pollers = [self._poller(number) for number in range(count)]
         self.stopping = False
 
-    def _poller(self, client: RuntimeClient, number: int) -> Poller:
-        return Poller(self, client, self._handle, self._context, number)
+    def _poller(self, number: int) -> Poller:
+        return Poller(self, self._connect(number), self._handle, self._context, number)
 
     def serve(self) -> NoReturn:
         """Serve every invocation from now on. Called in the main thread."""
         os.register_at_fork(after_in_child=self._forked)
-        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, environment.sigterm):
-            signal.signal(signal.SIGTERM, lambda signum, frame: self.call(self._terminate))
+        sigterm.take(lambda signum, frame: self.call(self._terminate))
         bridge.set_up(self.call)
         for poller in self._pollers:
             poller.start()
@@ -102,7 +102,7 @@ class Pollers:
         for at, poller in enumerate(self._pollers):
             if poller.polls and not poller.is_alive():
                 logs.record("ERROR", f"A handler has ended its thread, samovar-{at}: it is replaced")
-                self._pollers[at] = new = self._poller(loop.connect(self._address), at)
+                self._pollers[at] = new = self._poller(at)
                 new.lost = poller.invocation
                 new.start()
 
@@ -116,9 +116,8 @@ class Pollers:
         for end in environment.at_shutdown:
             end()
         self._wait_for_flights(_UNTIL_END - (time.monotonic() - began))
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise SystemExit(1)  # where SIGTERM is blocked
+        sigterm.die()
+        raise SystemExit(1)
 
     def _stop_polling(self) -> None:
         self.stopping = True
