@@ -16,10 +16,10 @@ import os
 import sys
 import time
 from _socket import AF_UNIX, SO_SNDTIMEO, SOCK_STREAM, SOL_SOCKET, socket
+from _thread import RLock, _local, get_ident
 from collections import deque
 from functools import partial
 from struct import pack
-from threading import RLock, get_ident, local, main_thread
 from typing import TYPE_CHECKING
 
 from samovar import codec, logs
@@ -39,8 +39,9 @@ _files: dict[int, LineFile] = {}  # by descriptor
 _locks: list[int] = []  # files in memory, made before the fork: for stdout and stderr of all processes
 _unfinished: dict[Key, list[bytes]] = {}
 _due: set[Key] = set()  # lines of invocations that have ended, for their threads to finish
-_of_thread = local()
+_of_thread = _local()
 _pid = os.getpid()
+_main = get_ident()  # the main thread: also in a child, which only it forks to serve
 
 
 def announce(workers: int, count: int) -> None:
@@ -249,7 +250,7 @@ def end_lines(call: Callable[[Callable[[], object]], None] | None = None) -> Non
             continue
         if key[0] == thread:
             _finish(key)
-        elif call is not None and key[0] == main_thread().ident:
+        elif call is not None and key[0] == _main:
             call(partial(_finish, key))
         else:
             _due.add(key)
