@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import current, handed_on, sigterm, trace
+from samovar.concurrency import current, handed_on, output, sigterm, trace
 from samovar.concurrency.bridge import Bridge
 from samovar.context import Contexts
 from samovar.environment import environment
@@ -45,6 +45,8 @@ def share() -> None:
 
 def run(name: str, address: str, count: int) -> NoReturn:
     """Run INIT, then `count` pollers until the environment ends."""
+    output.announce(count, count)
+    output.set_up(1)
     share()
     loop.run_environment(
         loop.connect(address),
@@ -248,6 +250,7 @@ class Poller:
         except BaseException as exc:  # a fault of ours, or of a hook
             logs.exception("The runtime failed after a response", exc)
         finally:
+            output.end_lines(self._group.call)
             environment.end()
 
     def _fail_lost(self, invocation: Invocation) -> None:
