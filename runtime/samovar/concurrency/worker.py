@@ -153,12 +153,14 @@ class OneAtATime(NotingClient):
     def terminate(self, signum: int, frame: object) -> None:
         """End before the next event. What is in flight goes on; where the time for that is up, beside it the hooks."""
         self._stopping = True
-        if self._asks:
+        hurry = self._board.in_a_hurry()
+        if self._asks and not hurry:
             self.stop_waiting()  # an event that has come is served
-        elif not self._in_flight and not self._over:
+        elif self._in_flight:
+            if hurry:
+                self._run_hooks()
+        elif not self._over:
             self._end()
-        elif self._in_flight and self._board.in_a_hurry():
-            self._run_hooks()
 
     def _end(self) -> NoReturn:
         self._run_hooks()
