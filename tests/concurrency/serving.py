@@ -100,3 +100,13 @@ def serving(source: str, *events: Answer, count: int = 16, env: Mapping[str, str
 def polls(serving: Serving) -> int:
     """Return how often an event was asked for."""
     return sum(request.call == NEXT for request in list(serving.api.requests))
+
+
+def one_by_one(server: Serving, count: int, *bodies: object) -> list[object]:
+    """Give one event after the other, each when all of `count` pollers ask for one, and return the responses."""
+    values = []
+    for number, body in enumerate(bodies):
+        server.wait_for(lambda asked=count + number: polls(server) == asked)  # type: ignore[misc]
+        server.api.push(event(body, f"id-{number}"))
+        values.append(server.answers(number + 1)[f"id-{number}"])
+    return values
