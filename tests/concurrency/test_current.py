@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 
 from tests.concurrency.serving import event, one_by_one, serving
 
@@ -239,3 +240,26 @@ def test_outside_an_invocation_there_is_no_current_one() -> None:
     """
     with serving(source, event({}, "id-1"), count=1) as server:
         assert server.answers(1) == {"id-1": [None, None, None]}
+
+
+def test_pools_of_processes_work_as_ever_and_their_callbacks_have_the_invocation() -> None:
+    source = """
+        from concurrent import futures
+        import samovar
+
+        kinds = [getattr(futures, name, None) for name in ("ProcessPoolExecutor", "InterpreterPoolExecutor")]
+
+        def handler(event, context):
+            found = []
+            for kind in filter(None, kinds):
+                called = []
+                with kind(1) as pool:
+                    future = pool.submit(abs, -1)
+                    future.add_done_callback(lambda future: called.append(samovar.current().id))
+                    found.append([future.result(), list(pool.map(abs, [-2, -3]))])
+                found[-1].append(called)
+            return found
+    """
+    kinds = 2 if sys.version_info >= (3, 14) else 1
+    with serving(source, event(1, "id-1"), count=2) as server:
+        assert server.answers(1) == {"id-1": [[1, [2, 3], ["id-1"]]] * kinds}
