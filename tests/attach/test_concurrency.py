@@ -292,6 +292,30 @@ SENTRY_AT_INIT = Function(
     EVENTS,
     env={**sentry.ENV, **AT_ONCE},
 )
+SENTRY_COROUTINE = replace(
+    SENTRY_AT_INIT,
+    files={
+        "app.py": """\
+import asyncio
+import errors
+import samovar
+import sentry_sdk
+
+together = asyncio.Barrier(16)
+
+async def handler(event, context):
+    await together.wait()
+    sentry_sdk.set_tag("event", event)
+    await together.wait()
+    async def look(): return samovar.current().id
+    seen = [await look(), await asyncio.create_task(look()), await asyncio.to_thread(lambda: samovar.current().id)]
+    if event % 2:
+        raise ValueError(f"{event} {seen}")
+    return seen
+""",
+        "errors.py": sentry.INIT,
+    },
+)
 SENTRY_IN_EVENTS = replace(
     SENTRY_AT_INIT,
     files={"app.py": SENTRY, "errors.py": sentry.INIT},
@@ -301,7 +325,9 @@ SENTRY_IN_EVENTS = replace(
 
 @pytest.mark.parametrize("install", [LAYER, OS_ONLY])
 @pytest.mark.parametrize(
-    ("function", "first"), [(SENTRY_AT_INIT, 0), (SENTRY_IN_EVENTS, COUNT)], ids=["init at INIT", "init in an event"]
+    ("function", "first"),
+    [(SENTRY_AT_INIT, 0), (SENTRY_COROUTINE, 0), (SENTRY_IN_EVENTS, COUNT)],
+    ids=["init at INIT", "a coroutine function", "init in an event"],
 )
 def test_sentry_gets_the_errors_and_transactions_of_each_invocation_before_its_post(
     attached: Attached, install: str, function: Function, first: int
