@@ -97,8 +97,10 @@ environment = Environment()
 def current() -> "Invocation | None":
     """Return the invocation in flight.
 
+    Where several are in flight at the same time, it is that of the thread or task that asks. A thread, a task and work
+    for a pool of threads belong to the invocation that has started them, also when it has ended.
+
     Returns:
-        That of the thread or task that asks, where several are in flight at the same time; None where there is none: in
-        INIT, outside Lambda, and in a thread that nothing of an invocation has started.
+        The invocation; None in INIT, outside Lambda, and in a thread that no invocation has started.
     """
     return environment.invocation

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samovar.local.testing.scripted_api import NEXT, Answer, Request, ScriptedRuntimeApi, invocation
+from samovar.local.testing.scripted_api import NEXT, RUNTIME, Answer, Request, ScriptedRuntimeApi, invocation
 from tests.contract.harness import OURS, command, environment
 
 
@@ -28,10 +28,10 @@ class Serving:
 
     def answers(self, count: int) -> dict[str, Any]:
         """Wait for so many posts, and return them: the request id, and the value of the response or the error."""
-        self.api.wait(lambda requests: len(self.api.posted()) >= count or self.process.poll() is not None)
-        posted = self.api.posted()
-        assert len(posted) == count, self.out
-        return {request.path.split("/")[-2]: json.loads(request.body) for request in posted}
+        self.api.wait(lambda requests: len(self.posts) >= count or self.process.poll() is not None)
+        posts = self.posts
+        assert len(posts) == count, self.out
+        return {request.path.split("/")[-2]: json.loads(request.body) for request in posts}
 
     def wait_for(self, done: Callable[[], bool]) -> None:
         """Wait until done() is true, which another post or poll may make so."""
@@ -46,7 +46,7 @@ class Serving:
 
     @property
     def posts(self) -> list[Request]:
-        return self.api.posted()
+        return [request for request in self.api.posted() if request.call.startswith(f"POST {RUNTIME}/invocation/")]
 
     @property
     def out(self) -> str:
@@ -118,3 +118,13 @@ def serving(
 def polls(serving: Serving) -> int:
     """Return how often an event was asked for."""
     return sum(request.call == NEXT for request in list(serving.api.requests))
+
+
+def one_by_one(server: Serving, count: int, *bodies: object) -> list[object]:
+    """Give one event after the other, each when all of `count` pollers ask for one, and return the responses."""
+    values = []
+    for number, body in enumerate(bodies):
+        server.wait_for(lambda asked=count + number: polls(server) == asked)  # type: ignore[misc]
+        server.api.push(event(body, f"id-{number}"))
+        values.append(server.answers(number + 1)[f"id-{number}"])
+    return values

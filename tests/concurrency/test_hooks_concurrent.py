@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import time
 
-from tests.concurrency.serving import Serving, event, polls, serving
+from tests.concurrency.serving import event, one_by_one, polls, serving
 
 PAST = "1000000000000"
-
-
-def one_by_one(server: Serving, count: int, *bodies: object) -> list[object]:
-    """Give one event after the other, each when all of `count` pollers ask for one, and return the responses."""
-    values = []
-    for number, body in enumerate(bodies):
-        server.wait_for(lambda asked=count + number: polls(server) == asked)  # type: ignore[misc]
-        server.api.push(event(body, f"id-{number}"))
-        values.append(server.answers(number + 1)[f"id-{number}"])
-    return values
 
 
 def test_a_call_runs_after_the_response_of_the_invocation_that_deferred_it() -> None:

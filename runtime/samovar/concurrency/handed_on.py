@@ -44,9 +44,13 @@ def start(self: Thread) -> None:
             self.__dict__.pop("run", None)
 
     def run(self: Thread) -> None:
-        restore()  # an object that is kept after its thread has ended keeps no invocation
+        # A Thread that is kept when it has ended, and from Python 3.14 on its context with it, keeps no invocation.
+        restore()
         variable.set(own)
-        inner()
+        try:
+            inner()
+        finally:
+            variable.set(None)
 
     # A method, as agents that replace it as well call what is below with the thread.
     self.run = MethodType(run, self)  # type: ignore[method-assign]
