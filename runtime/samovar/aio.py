@@ -85,6 +85,27 @@ def run(coroutine: "Awaitable[Any]", context: "Context | None" = None, stop_time
         del task  # holds the exception, whose frames lead back to this one from Python 3.12 on
 
 
+def drive(task: "asyncio.Task[Any]", done: "Callable[[], bool]", stop_time: float) -> bool:
+    """Run the event loop until it is stopped and done() is true. The task is cancelled at `stop_time`, or where
+    something raises out of the event loop; return whether it was its time.
+    """
+    loop = get_loop()
+    watch = _watch(loop)
+    watch.begin(task, stop_time)
+    try:
+        while not done():
+            loop.run_forever()
+    except BaseException:
+        task.cancel()
+        task.add_done_callback(lambda ended: loop.stop())
+        while not task.done():
+            loop.run_forever()
+        raise
+    finally:
+        watch.end()
+    return watch.late
+
+
 async def _stopping(loop: "asyncio.AbstractEventLoop", awaitable: "Awaitable[Any]") -> "Any":
     """Await, and stop the loop at once: run_until_complete goes round once more, for 5 µs."""
     try:
@@ -267,8 +288,8 @@ def _set(future: "asyncio.Future[None]") -> None:
 
 def warn_of_tasks() -> None:
     """Log the names of coroutines whose tasks go on in the next invocation, each once."""
-    if _all is not None and not len(_all):
-        return  # sooner than all_tasks finds none
+    if _all is not None and len(_all) == len(_tasks):
+        return  # sooner than all_tasks finds no others
     new = []
     for task in asyncio.all_tasks(_event_loop):
         if task not in _tasks:
