@@ -140,7 +140,7 @@ class _Watch:
         self._stop_time = stop_time
         self.late = False
         at = self.loop.time() + stop_time - time()
-        if at < self._rings_at:
+        if at < self._rings_at - 0.001:  # two clocks were read, not at the same time
             if self._timer is not None:
                 self._timer.cancel()
             self._rings_at = at
