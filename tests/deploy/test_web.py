@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -154,3 +155,17 @@ def test_the_terraform_file_sets_each_source_as_the_page_says() -> None:
         'uri = aws_lambda_function.web["streamed"].response_streaming_invoke_arn',
         'response_transfer_mode = "STREAM"',
     } <= lines
+
+
+def test_the_settings_on_the_page_are_those_of_the_examples() -> None:
+    page = (ROOT / "docs" / "web.md").read_text(encoding="utf-8").partition("## Platform settings")[2]
+    head, *rows = re.findall(r"(?m)^\| (.*) \|$", page.partition("\n- ")[0])
+    files = {"SAM": "template.yaml", "CDK": "cdk/app.py", "Terraform": "terraform/main.tf"}
+    assert len(rows) == 5
+    for row in rows:
+        for tool, cell in zip(head.split(" | "), row.split(" | "), strict=True):
+            if tool in files:
+                text = " ".join((WEB / files[tool]).read_text().split())
+                names = re.findall(r"`([^`]+)`", cell)
+                assert names, cell
+                assert [name for name in names if name not in text] == []
