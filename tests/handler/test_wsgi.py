@@ -13,8 +13,10 @@ from wsgiref.validate import validator
 import pytest
 
 from samovar import handler
+from samovar.concurrency.current import SharedEnvironment
 from samovar.environment import environment
 from samovar.errors import Fault
+from tests import invocations
 from tests.handler import events
 from tests.handler.events import EVENTS
 from tests.invocations import invocation
@@ -97,14 +99,17 @@ def test_threads_that_serve_at_the_same_time_close_their_own_result(load: Any, m
         return Body([environ["HTTP_X_NUMBER"].encode()])
 
     call = load(app)
+    monkeypatch.setattr(environment, "__class__", SharedEnvironment)
     monkeypatch.setattr(environment, "shared", True)
     answered = threading.Barrier(4)
 
     def serve(number: int) -> int:
         for i in range(20):
+            environment.begin(invocations.invocation())
             assert call(events.http_api(headers={"x-number": f"{number}.{i}", "host": "a"}))["body"] == f"{number}.{i}"
             answered.wait()  # the results of all threads wait to be closed
             after()
+            environment.end()
         return threading.get_ident()
 
     threads = together(4, serve)
