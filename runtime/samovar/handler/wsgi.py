@@ -163,19 +163,20 @@ def _environ(request: "Request", event: "dict[str, Any]", invocation: "Invocatio
 class _Answering:
     """What the application gives, until it is an answer."""
 
-    __slots__ = ("_body", "_headers", "_status")
+    __slots__ = ("_body", "_headers", "_sent", "_status")
 
     def __init__(self) -> None:
         self._status: str | None = None
         self._headers: list[tuple[str, str]] = []
         self._body: list[bytes] = []
+        self._sent = False  # status and headers
 
     def start_response(
         self, status: str, headers: "list[tuple[str, str]]", exc_info: "Any" = None
     ) -> "Callable[[bytes], None]":
         if exc_info:
             try:
-                if self._body:
+                if self._body or self._sent:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # a circle with this frame
@@ -199,4 +200,5 @@ class _Answering:
         if self._status is None:
             raise AssertionError("the application did not call start_response")
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]
+        self._sent = True
         return Answer(int(self._status[:3]), headers, b"".join(self._body))
