@@ -429,3 +429,157 @@ def test_an_application_that_waits_for_ever_is_cancelled_before_the_time_out_and
     error = error_of(first) if begun else json.loads(first.body)
     assert (error["errorType"], "time was nearly up" in error["errorMessage"]) == ("TimeoutError", True)
     assert (second.body, served.log) == (PRELUDE + b"onetwo", ["cleaned", "left"])
+
+
+# --- SIGTERM
+
+TERMINATED = """
+    import asyncio, os, signal, time
+    from wsgiref.validate import validator
+
+    import samovar
+
+
+    if "HOOKS" in os.environ and os.environ["_HANDLER"].startswith("wsgi"):
+        samovar.on_shutdown(lambda: print("shutdown"))
+
+
+    def terminate():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+    def later():
+        import threading
+
+        threading.Timer(0.2, terminate).start()
+
+
+    def http(application):
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                if "HOOKS" not in os.environ:
+                    raise NotImplementedError
+                await receive()
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                print("shutdown")
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+            async def chunk(data):
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+
+            await send({"type": "http.response.start", "status": 200})
+            await chunk(b"a")
+            try:
+                await application(chunk)
+            finally:
+                print("closed")
+
+        return app
+
+
+    @http
+    async def waits(chunk):
+        asyncio.get_running_loop().call_soon(terminate)
+        await asyncio.sleep(600)
+
+
+    @http
+    async def computes(chunk):
+        terminate()
+        time.sleep(600)
+
+
+    @http
+    async def in_a_task(chunk):
+        async def other():
+            terminate()
+            await asyncio.sleep(600)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(other())
+            await asyncio.sleep(600)
+
+
+    @http
+    async def sends(chunk):
+        later()
+        while True:
+            await chunk(b"x" * 1000)
+
+
+    @http
+    async def catches(chunk):
+        asyncio.get_running_loop().call_soon(terminate)
+        try:
+            await asyncio.sleep(600)
+        except BaseException:
+            while True:
+                await chunk(b"b")
+
+
+    def wsgi(blocks):
+        class Result:
+            def __iter__(self):
+                yield b"a"
+                yield from blocks()
+
+            def close(self):
+                print("closed")
+
+        def app(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return Result()
+
+        return validator(app)
+
+
+    @wsgi
+    def blocks_wait():
+        terminate()
+        time.sleep(600)
+        yield b"never"
+
+
+    @wsgi
+    def blocks_are_sent():
+        later()
+        while True:
+            yield b"x" * 1000
+
+
+    @wsgi
+    def blocks_catch():
+        try:
+            terminate()
+            time.sleep(600)
+        except BaseException:
+            yield b"b"
+"""
+
+
+@pytest.mark.parametrize("hooks_too", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "asgi:app:waits",
+        "asgi:app:computes",
+        "asgi:app:in_a_task",
+        "asgi:app:sends",
+        "asgi:app:catches",
+        "wsgi:app:blocks_wait",
+        "wsgi:app:blocks_are_sent",
+        "wsgi:app:blocks_catch",
+    ],
+)
+def test_sigterm_midway_ends_the_application_and_then_the_environment(name: str, hooks_too: bool) -> None:
+    env = {"SAMOVAR_RESPONSE_MODE": "stream", **({"HOOKS": "1"} if hooks_too else {})}
+    sent = events.function_url(body=None)
+    run = Run(module(textwrap.dedent(TERMINATED)), (Event(json.dumps(sent).encode()),), handler=name, env=env)
+    last = execute(run, OURS)[-1]
+    assert last.exit == -signal.SIGTERM
+    assert last.stdout.decode().split() == ["closed", *["shutdown"] * hooks_too]
+    (request,) = [each for each in last.requests if each.call == RESPONSE]
+    assert request.body.startswith(b'{"statusCode":200')
+    assert not request.complete

@@ -65,10 +65,15 @@ class StreamedCycle(Cycle):
             aio.run(self._next())
 
     def close(self) -> None:
-        """Tell the application that its answer is taken no longer, where it is not whole."""
+        """Let the application end, where its answer is not whole: by an OSError from `send`, or cancelled where it
+        does not wait there. At once, as after SIGTERM there is no later.
+        """
         if not self._whole:
             self._gone = True
+            if self._wanted.is_set() and self._task is not None:
+                self._task.cancel()
             self._wanted.set()
+            self.finish()
 
     async def _next(self) -> None:
         self._news.clear()
