@@ -96,6 +96,7 @@ class Lifespan:
         self._application = application
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answers: asyncio.Queue[Any] = asyncio.Queue()  # messages; an exception; None for a return
+        self._due = "lifespan.startup"
         self.state: dict[str, Any] | None = {}
 
     def start_up(self) -> None:
@@ -136,8 +137,15 @@ class Lifespan:
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         try:
-            await self._application(scope, self._events.get, self._answers.put)
+            await self._application(scope, self._events.get, self._send)
         except Exception as exc:
             self._answers.put_nowait(exc)
         else:
             self._answers.put_nowait(None)
+
+    async def _send(self, message: "dict[str, Any]") -> None:
+        kind = message["type"]
+        if kind not in (f"{self._due}.complete", f"{self._due}.failed"):  # as of an application that knows no lifespan
+            raise RuntimeError(f"{kind!r} was sent where '{self._due}.complete' is due")
+        self._due = "lifespan.shutdown"
+        self._answers.put_nowait(message)
