@@ -27,6 +27,7 @@ class StreamedCycle(Cycle):
     ) -> None:
         super().__init__(application, request, scope, end)
         self.wait: Callable[[int], None] | None = _wait
+        self.status = 0
         self._prelude = prelude
         self._head: bytes | None = None  # not sent yet
         self._chunk = b""
@@ -106,6 +107,7 @@ class StreamedCycle(Cycle):
             elif not self._begun:
                 logs.exception("The application failed", exc)
                 answer = failed()
+                self.status = answer.status
                 self._head, self._chunk = self._prelude(answer.status, answer.headers), answer.body
                 self._whole = True
             else:
@@ -121,6 +123,7 @@ class StreamedCycle(Cycle):
         if kind == "http.response.start" and self._start is None:
             headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
             self._head = self._prelude(message["status"], headers)
+            self.status = message["status"]
             self._start = message
         elif kind == "http.response.body" and self._start is not None:
             self._begun = True

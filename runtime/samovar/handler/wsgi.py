@@ -79,6 +79,7 @@ class _Blocks:
     wait: "Callable[[int], None] | None" = None  # nothing else goes on while the socket takes no more
 
     def __init__(self, prelude: "Prelude", silent: bool) -> None:
+        self.status = 0
         self._prelude = prelude
         self._silent = silent
         self._answering = _Answering()
@@ -96,17 +97,21 @@ class _Blocks:
             if block:
                 break
         answer = self._answering.whole()
-        self._ready = [self._prelude(answer.status, answer.headers)]
+        self._begin(answer)
         body = self._answering.taken()
         if not self._silent:
             self._ready += body
 
     def fail(self, answer: Answer) -> None:
         """Send this answer, and nothing of the application."""
-        self._ready = [self._prelude(answer.status, answer.headers)]
+        self._begin(answer)
         if not self._silent:
             self._ready.append(answer.body)
         self._blocks = iter(())
+
+    def _begin(self, answer: Answer) -> None:
+        self._ready = [self._prelude(answer.status, answer.headers)]
+        self.status = answer.status
 
     def __iter__(self) -> "_Blocks":
         return self
