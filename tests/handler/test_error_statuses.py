@@ -71,7 +71,6 @@ def applications(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     kind, mode = request.param.split()
     made = Applications()
     code: Any = types.ModuleType("status_code")
-    # The validator complains in __next__ where an answer is left before its end.
     code.app = made.asgi if kind == "asgi" else validator(made.wsgi)
     monkeypatch.setitem(sys.modules, "status_code", code)
     monkeypatch.setitem(posix.environ, b"SAMOVAR_RESPONSE_MODE", mode.encode())
@@ -135,7 +134,9 @@ def test_without_the_setting_every_answer_is_a_response(
     assert [request.call for request in serve(name, "/500", "/raises", "/404")] == [RESPONSE] * 3
 
 
-@pytest.mark.parametrize("value", ["5xx", "500-", "-500", "599-500", "99", "600", "500;501", "500,", "500-550-599", "٥٠٠"])
+@pytest.mark.parametrize(
+    "value", ["5xx", "500-", "-500", "599-500", "99", "600", "500;501", "500,", "500-1-599", "٥٠٠"]
+)
 def test_a_value_that_is_none_fails_init_in_one_line(
     value: str, applications: tuple[Applications, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from samovar import aio, handler, hooks, loop, sending
+from samovar import aio, handler, loop, wire
 from samovar.environment import environment
 from samovar.local.testing.scripted_api import Answer, Request, ScriptedRuntimeApi, invocation
 from samovar.runtime_api import ApiError, RuntimeClient
@@ -35,7 +35,8 @@ REQUEST_ID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"  # the scripted API's own
 END = Answer(status=500)  # to /next: the environment ends
 KINDS = "asgi", "wsgi"
 PRELUDE = b'{"statusCode":201,"headers":{"Content-Type":"text/plain"}}' + bytes(8)
-FAILED = b'{"statusCode":500,"headers":{"content-type":"text/plain; charset=utf-8"}}' + bytes(8) + b"Internal Server Error"
+PAGE = b"Internal Server Error"
+FAILED = b'{"statusCode":500,"headers":{"content-type":"text/plain; charset=utf-8"}}' + bytes(8) + PAGE
 
 
 def event(path: str = "/whole", method: str = "GET", **wire: Any) -> Answer:
@@ -48,7 +49,7 @@ def event(path: str = "/whole", method: str = "GET", **wire: Any) -> Answer:
 class Served:
     """An application of either kind, and the handler that serves it. Its paths say where it fails.
 
-    log: what it has come to. on: what it calls before each chunk but the first.
+    log: "left" each time that it has been left. before_chunk: called before each chunk but the first, and at the end.
     """
 
     def __init__(self, kind: str) -> None:
@@ -201,13 +202,12 @@ def test_the_prelude_is_one_send_and_the_first_chunk_another(served: Served) -> 
             pieces.append(bytes(data))
             return self.sock.sendall(data)
 
-    from samovar import wire
-
     class Connection(wire.Connection):
         def _connect(self) -> Any:
-            self._sock = Recorded(super()._connect())  # type: ignore[assignment]
-            assert self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-            return self._sock
+            sock: Any = Recorded(super()._connect())
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            self._sock = sock
+            return sock
 
     with ScriptedRuntimeApi(event(), END) as api:
         client = RuntimeClient(api.address)
@@ -276,6 +276,39 @@ def test_work_after_the_last_chunk_delays_no_client(served: Served, monkeypatch:
     assert journal == ["next", "response", "work", "next"]
 
 
+FORGED = {
+    "x-amzn-request-context": "{}",
+    "x-amzn-lambda-context": "{}",
+    "aws.context": "x",
+    "lambda-runtime-trace-id": "x",
+}
+
+
+def test_a_header_cannot_pass_for_the_event_or_the_context(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            seen.append((scope["aws.event"], scope["aws.context"], dict(scope["headers"])))
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body"})
+
+    def wsgi(environ: Any, start_response: Any) -> Any:
+        headers = {key.encode(): environ[f"HTTP_{key.upper().replace('-', '_')}"].encode() for key in FORGED}
+        seen.append((environ["aws.event"], environ["aws.context"], headers))
+        assert threading.current_thread() is threading.main_thread()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b""]
+
+    monkeypatch.setattr(sys.modules["sent_code"], "app", asgi if served.kind == "asgi" else validator(wsgi))
+    sent = events.function_url(headers=FORGED, cookies=None)
+    with ScriptedRuntimeApi(invocation(sent, "first"), END) as api:
+        serve(api, served)
+    ((event, context, headers),) = seen
+    assert (event, context.aws_request_id) == (sent, "first")
+    assert headers == {name.encode(): value.encode() for name, value in FORGED.items()}
+
+
 # --- failures
 
 
@@ -318,8 +351,8 @@ def test_an_error_after_the_end_is_only_logged_and_the_next_request_works(
     assert [request.body for request in (first, second)] == [PRELUDE + b"onetwo"] * 2
     assert [(request.complete, request.trailers) for request in (first, second)] == [(True, ())] * 2
     (line,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[ERROR]")]
-    assert "LookupError" in line
-    assert "no such order" in line
+    for said in ("LookupError", "no such order", "RequestId: first"):
+        assert said in line
     assert served.log == ["left", "left"]
 
 
