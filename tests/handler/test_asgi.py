@@ -123,6 +123,19 @@ def test_a_body_in_parts_is_one_answer(load: Any) -> None:
     assert (made["statusCode"], made["body"], made["cookies"]) == (201, "ab", ["a=1", "b=2"])
 
 
+def test_a_chunk_that_the_application_changes_later_is_sent_as_it_was(load: Any) -> None:
+    @http
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        chunk = bytearray(b"one")
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        chunk[:] = b"two"
+        await send({"type": "http.response.body", "body": memoryview(chunk)})
+        chunk[:] = b"ten"
+
+    assert load(app)(events.http_api())["body"] == "onetwo"
+
+
 def test_the_answer_to_head_has_no_body_and_keeps_its_length(load: Any) -> None:
     @http
     async def app(scope: Any, receive: Any, send: Any) -> None:

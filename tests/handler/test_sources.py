@@ -165,6 +165,21 @@ def test_the_port_comes_from_the_host_and_an_ipv6_address_is_not_cut(host: str, 
     assert (request(event).host, request(event).port) == want
 
 
+@pytest.mark.parametrize("host", ["shop:65536", "[:::]", "[::1", "[]", "shop:8o", "a:b:c", "", ":80"])
+def test_a_host_header_that_names_none_is_not_the_servers_name(host: str) -> None:
+    """Starlette asks for the server where the header is none, and fails if it is none either."""
+    event = events.function_url(headers={"host": host})
+    assert (request(event).host, request(event).port) == (event["requestContext"]["domainName"], 443)
+    assert (b"host", host.encode()) in request(event).headers
+    event = events.alb(multi=False) | {"headers": {"host": host}}
+    assert (request(event).host, request(event).port) == ("localhost", 443)
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "x", ""])
+def test_a_forwarded_port_that_is_none_is_not_the_servers(port: str) -> None:
+    assert request(events.function_url(headers={"host": "a", "x-forwarded-port": port})).port == 443
+
+
 def test_a_body_in_base64_is_bytes() -> None:
     for make in (events.function_url, events.rest_api, events.alb, events.lattice_v2):
         assert request(make(body=base64.b64encode(b"\xff\x00").decode(), isBase64Encoded=True)).body == b"\xff\x00"

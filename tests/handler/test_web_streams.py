@@ -92,6 +92,19 @@ def test_each_message_is_a_chunk_and_the_application_waits_for_it_to_be_taken(lo
     assert log[3:] == ["after"]
 
 
+def test_every_chunk_is_bytes(load: Load) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        chunk = bytearray(b"one")
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        chunk[:] = b"two"
+        await send({"type": "http.response.body", "body": memoryview(b"abcd").cast("H")})
+
+    _, *chunks = load("asgi", app_of_http(app))(events.function_url()).body
+    assert [(type(chunk), chunk) for chunk in chunks] == [(bytes, b"one"), (bytes, b"abcd")]
+    after()
+
+
 HEADERS = [
     (b"Set-Cookie", b"a=1"),
     (b"set-cookie", b"b=2"),

@@ -129,7 +129,7 @@ class Cycle:
         if kind == "http.response.start" and self._start is None:
             self._start = message
         elif kind == "http.response.body" and self._start is not None:
-            self._body.append(message.get("body", b""))
+            self._body.append(bytes(message.get("body", b"")))
             if not message.get("more_body"):
                 headers = [(bytes(name), bytes(value)) for name, value in self._start.get("headers", ())]
                 self._answer = Answer(self._start["status"], headers, b"".join(self._body))

@@ -127,7 +127,7 @@ class StreamedCycle(Cycle):
             self._start = message
         elif kind == "http.response.body" and self._start is not None:
             self._begun = True
-            self._chunk = message.get("body", b"")
+            self._chunk = bytes(message.get("body", b""))
             self._whole = not message.get("more_body")
             self._news.set()
             if self._whole:
