@@ -155,13 +155,13 @@ build/attach/%/.done: requirements/attach/%.txt build/attach/python/.done | setu
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --target $(@D) --requirement $<
 	@touch $@
 
-# The tests of these packages are in their source archives only. pip asks an archive's own builder what it is.
+# Starlette's tests are in its source archive only.
 build/attach-tests/.done: build/attach/starlette/.done
 	@echo '== build/attach-tests, each file checked against its hash'
 	@rm -rf $(@D) && mkdir -p $(@D)
-	@for name in asgi-lifespan sse-starlette starlette; do sed -n "/^$$name==/,/[^\\]$$/p" requirements/attach/starlette.txt; done >$(@D)/requirements.txt
-	@PYTHONPATH=$(CURDIR)/build/attach/starlette $(BIN)/python -m pip download --quiet --require-hashes --no-deps --no-build-isolation --no-binary :all: --dest $(@D) --requirement $(@D)/requirements.txt
-	@cd $(@D) && for archive in *.tar.gz; do tar -xzf $$archive; done
+	@sed -n '/^starlette==/,/[^\\]$$/p' requirements/attach/starlette.txt >$(@D)/requirements.txt
+	@PYTHONPATH=$(CURDIR)/build/attach/starlette $(BIN)/python -m pip download --quiet --require-hashes --no-deps --no-build-isolation --no-binary starlette --dest $(@D) --requirement $(@D)/requirements.txt
+	@tar -xzf $(@D)/starlette-*.tar.gz -C $(@D)
 	@touch $@
 
 help: ## list these targets
