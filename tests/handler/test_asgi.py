@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import signal
 import sys
+import textwrap
 import types
 from collections.abc import Callable, Iterator
 from time import time
@@ -16,6 +18,7 @@ import pytest
 from samovar import aio, handler, hooks
 from samovar.environment import environment
 from samovar.errors import Fault
+from tests.contract.harness import OURS, Event, Run, execute
 from tests.handler import events
 from tests.handler.events import EVENTS
 from tests.invocations import begin, forget, invocation
@@ -455,3 +458,72 @@ def test_the_response_mode_is_one_that_there_is(load: Any, value: str, monkeypat
             load(lifespan([]))
     else:
         assert load(lifespan([]))(events.http_api())["body"] == "ok"
+
+
+SNAPSHOT = """
+    import asyncio
+    import samovar
+
+    loops = set()
+
+    @samovar.before_snapshot
+    async def disconnect():
+        loops.add(asyncio.get_running_loop())
+        print("before the snapshot")
+
+    @samovar.after_restore
+    async def connect():
+        loops.add(asyncio.get_running_loop())
+        print("after the restore")
+
+    async def app(scope, receive, send):
+        loops.add(asyncio.get_running_loop())
+        if scope["type"] == "lifespan":
+            await receive()
+            print("start-up")
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            return
+        print(len(loops), "loop")
+        await asyncio.sleep(0.001)
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"ok"})
+"""
+
+
+def test_with_snapstart_start_up_is_before_the_snapshot_and_the_event_loop_outlives_it() -> None:
+    source = textwrap.dedent(SNAPSHOT)
+    sent = Event(json.dumps(events.http_api()).encode())
+    env = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
+    init, served = execute(Run({"app.py": source}, (sent,), "asgi:app:app", env), OURS)
+    assert "GET /2018-06-01/runtime/restore/next" in [request.call for request in init.requests]
+    assert init.stdout.decode().splitlines() == ["start-up", "before the snapshot", "after the restore"]
+    assert (served.stdout, served.value["body"]) == (b"1 loop\n", "ok")
+
+
+SIGTERM = """
+    import asyncio, os, signal
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            print("shutdown")
+            return
+        if scope["path"] == "/after":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"ok"})
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("path", ["/within", "/after"])
+def test_sigterm_within_an_invocation_ends_the_environment_and_says_that_there_is_no_shutdown(path: str) -> None:
+    sent = Event(json.dumps(events.http_api(rawPath=path)).encode())
+    last = execute(Run({"app.py": textwrap.dedent(SIGTERM)}, (sent,), "asgi:app:app"), OURS)[-1]
+    assert last.exit == -signal.SIGTERM
+    (line,) = last.stdout.decode().splitlines()
+    assert "The environment ends within an invocation, without the application's shutdown" in line
+    assert [request.call.rpartition("/")[2] for request in last.requests] == ["response"] * (path == "/after")

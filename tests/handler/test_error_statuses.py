@@ -21,6 +21,9 @@ from samovar.runtime_api import ApiError, RuntimeClient
 from tests import invocations
 from tests.handler import events
 
+# The validator complains in __del__ of an answer that was not closed.
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+
 RESPONSE = "POST /2018-06-01/runtime/invocation/ID/response"
 ERROR = "POST /2018-06-01/runtime/invocation/ID/error"
 END = Answer(status=500)  # to /next: the environment ends

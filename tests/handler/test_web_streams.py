@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Iterator
 from time import time
 from typing import Any
+from wsgiref.validate import validator
 
 import pytest
 
@@ -18,6 +19,9 @@ from samovar.environment import environment
 from samovar.response import Response
 from tests.handler import events
 from tests.invocations import begin, forget, invocation
+
+# The validator complains in __del__ of an answer that was not closed.
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 
 Load = Callable[..., Callable[..., Any]]
 
@@ -34,7 +38,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     asyncio.set_event_loop(loop)
 
     def made(kind: str, app: Any) -> Callable[..., Any]:
-        module.app = app
+        module.app = validator(app) if kind == "wsgi" else app
         handle = handler.load(f"{kind}:stream_code:app")
 
         def call(event: Any, context: Any = None) -> Any:
@@ -140,8 +144,10 @@ def test_an_answer_without_a_body_is_a_prelude_and_ends_at_once(load: Load, meth
     event["requestContext"]["http"]["method"] = method
     parts = (b"a", b"b") if method == "HEAD" else ()
     for kind, app in (("asgi", asgi(*parts)), ("wsgi", wsgi(*parts))):
-        (prelude,) = load(kind, app)(event).body
+        body = load(kind, app)(event).body
+        (prelude,) = body
         assert head(prelude)["statusCode"] == 201
+        body.close()
         after()
 
 
@@ -154,8 +160,10 @@ def test_a_header_that_could_split_the_prelude_is_a_500(load: Load, headers: Any
 
 def test_a_failure_before_the_first_chunk_is_a_500(load: Load, capfd: pytest.CaptureFixture[str]) -> None:
     for kind, app in (("asgi", asgi(fails=True)), ("wsgi", wsgi(fails=True))):
-        prelude, body = load(kind, app)(events.function_url()).body
-        assert (head(prelude)["statusCode"], body) == (500, b"Internal Server Error")
+        body = load(kind, app)(events.function_url()).body
+        prelude, page = body
+        assert (head(prelude)["statusCode"], page) == (500, b"Internal Server Error")
+        body.close()
         after()
         assert "LookupError: The application failed: no such order" in capfd.readouterr().out
 
