@@ -13,8 +13,10 @@ import socket
 import sys
 import textwrap
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from typing import Any
 from wsgiref.validate import validator
 
@@ -436,6 +438,44 @@ def test_an_application_that_never_ends_is_ended_before_the_time_out_and_the_nex
     assert "time was nearly up" in error_of(first)["errorMessage"]
     assert (first.complete, second.body, served.log) == (True, PRELUDE + b"onetwo", ["left", "left"])
     assert capfd.readouterr().out.count("[ERROR] TimeoutError: ") == 1
+
+
+@pytest.mark.parametrize("served", ["wsgi"], indirect=True)
+def test_an_application_whose_blocks_are_empty_without_end_is_ended_before_the_time_out(served: Served) -> None:
+    served.chunks = lambda path: chain([b"one"], repeat(b"")) if path == "/empty" else iter([b"two"])  # type: ignore[method-assign]
+    with ScriptedRuntimeApi(event("/empty", timeout_ms=1000), event(), END) as api:
+        first, second = serve(api, served)
+    assert (first.body, dict(first.trailers)[TYPE]) == (PRELUDE + b"one", "Function.TimeoutError")
+    assert (second.body, served.log) == (PRELUDE + b"two", ["left", "left"])
+
+
+def test_a_buffered_answer_that_never_ends_fails_the_invocation_before_the_time_out_and_the_next_request_works(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it never waits, so that nothing can be cancelled."""
+
+    def slowly(path: str) -> Iterator[bytes]:
+        for chunk in chunks(path):
+            time.sleep(0.001)  # or it would fill the memory
+            yield chunk
+
+    monkeypatch.setitem(posix.environ, b"SAMOVAR_RESPONSE_MODE", b"")
+    chunks, served.chunks = served.chunks, slowly  # type: ignore[method-assign]
+    with ScriptedRuntimeApi(event("/endless", timeout_ms=500), event(), END) as api:
+        first, second = serve(api, served)
+    error = json.loads(first.body)
+    assert (first.call.rpartition("/")[2], error["errorType"]) == ("error", "TimeoutError")
+    assert "time was nearly up" in error["errorMessage"]
+    assert (json.loads(second.body)["body"], served.log) == ("onetwo", ["left", "left"])
+
+
+def test_the_answer_to_head_of_an_application_that_never_ends_has_its_prelude_and_ends_before_the_time_out(
+    served: Served,
+) -> None:
+    with ScriptedRuntimeApi(event("/endless", "HEAD", timeout_ms=1000), event(), END) as api:
+        first, second = serve(api, served)
+    assert (first.body, dict(first.trailers)[TYPE]) == (PRELUDE, "Function.TimeoutError")
+    assert (second.body, served.log) == (PRELUDE + b"onetwo", ["left", "left"])
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -78,6 +78,7 @@ def test_the_environ_is_that_of_pep_3333_for_every_source(load: Any) -> None:
         assert "HTTP_CONTENT_TYPE" not in environ
         assert environ["REMOTE_ADDR"] == "203.0.113.7"
         assert environ["wsgi.url_scheme"] == ("http" if name.startswith("alb") else "https")
+        assert ":" not in environ["SERVER_NAME"]
         assert environ["SERVER_PORT"] == ("8080" if name.startswith("alb") else "443")
         assert (environ["wsgi.multithread"], environ["wsgi.run_once"]) == (False, False)
         assert environ["aws.event"] == event

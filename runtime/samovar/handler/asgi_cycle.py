@@ -135,6 +135,9 @@ class Cycle:
                 self._answer = Answer(self._start["status"], headers, b"".join(self._body))
                 asyncio.get_running_loop().stop()
                 await self._posted.wait()  # the response leaves, whatever the application does next
+            elif time() >= self._end:  # and the timer's turn has not come, as the application waits for nothing
+                self._cancel()
+                await asyncio.sleep(0)
         else:
             want = "http.response.start" if self._start is None else "http.response.body"
             raise RuntimeError(f"{kind!r} was sent where {want!r} is due")

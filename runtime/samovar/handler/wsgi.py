@@ -6,8 +6,10 @@ knows neither the Runtime API nor the loop.
 
 import sys
 from _io import BytesIO
+from time import time
 
 from samovar import logs
+from samovar.deadline import stop_time
 from samovar.environment import environment
 from samovar.errors import is_failure
 from samovar.handler import web
@@ -31,18 +33,25 @@ def load(rest: str) -> "Handle":
 
     def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> Answer:
         answering = _Answering()
+        end = stop_time(invocation)
+        late = False
         try:
             result = application(_environ(request, event, invocation), answering.start_response)
             if close := getattr(result, "close", None):
                 closing.append(close)
             for block in result:
+                if late:
+                    break
                 answering.write(block)
-            return answering.whole()
+                late = time() >= end
+            else:
+                return answering.whole()
         except BaseException as exc:
             if not is_failure(exc):
                 raise
             logs.exception("The application failed", exc)
             return failed()
+        raise TimeoutError("the application was still answering when the invocation's time was nearly up")
 
     def finish() -> None:
         while closing:
@@ -117,13 +126,16 @@ class _Blocks:
         return self
 
     def __next__(self) -> bytes:
-        while True:
-            if self._ready:
-                return self._ready.pop(0)
-            block = next(self._blocks)
+        if not self._ready:
+            block = next(self._blocks, None)
+            self._ready = self._answering.taken()  # what it has written before that block, or at its end
             if self._silent:
-                continue
-            self._ready = [part for part in (*self._answering.taken(), block) if part]
+                self._ready.clear()
+            if block is None and not self._ready:
+                raise StopIteration
+            # An empty one is no chunk. It is passed on, as the sender looks at the time between two.
+            self._ready.append(block if block and not self._silent else b"")
+        return self._ready.pop(0)
 
     def close(self) -> None:
         if self._close is not None:
