@@ -505,6 +505,36 @@ def test_an_application_that_waits_for_ever_is_cancelled_before_the_time_out_and
     assert (second.body, served.log) == (PRELUDE + b"onetwo", ["cleaned", "left"])
 
 
+@pytest.mark.parametrize("served", ["asgi"], indirect=True)
+@pytest.mark.parametrize("mode", [b"stream", b"buffered"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_application_that_answers_its_cancellation_ends_too(
+    served: Served, begun: bool, mode: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] == "/whole":
+            return await served.asgi(scope, receive, send)
+        await send({"type": "http.response.start", "status": 200})
+        if begun:
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            try:
+                await send({"type": "http.response.body", "body": b"out of time", "more_body": True})
+                await send({"type": "http.response.body"})
+            finally:
+                served.log.append("left")
+
+    monkeypatch.setattr(sys.modules["sent_code"], "app", asgi)
+    monkeypatch.setitem(posix.environ, b"SAMOVAR_RESPONSE_MODE", mode)
+    with ScriptedRuntimeApi(event("/waits", timeout_ms=500), event(), END) as api:
+        first, second = serve(api, served)
+    error = error_of(first) if begun and mode == b"stream" else json.loads(first.body)
+    assert error["errorType"] == "TimeoutError"
+    assert (second.call, served.log) == (RESPONSE, ["left", "left"])
+
+
 # --- SIGTERM
 
 TERMINATED = """

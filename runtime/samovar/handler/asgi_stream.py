@@ -87,6 +87,7 @@ class StreamedCycle(Cycle):
                 await self._news.wait()
         except TimeoutError:
             assert self._task is not None
+            self._gone = True
             self._task.cancel()
             await asyncio.wait([self._task])
             raise TimeoutError("cancelled: the invocation's time was nearly up") from None
