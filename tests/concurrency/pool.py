@@ -75,6 +75,10 @@ class Pool:
     def wait_for_polls(self, count: int) -> None:
         self.api.wait(lambda requests: sum(request.call == NEXT for request in requests) >= count, LIMIT)
 
+    def wait_for_events(self, count: int) -> None:
+        """Wait until so many events have been handed out since the start."""
+        self.wait(lambda: len(self.api.sent) >= count, f"{count} events")
+
     def wait_for_log(self, text: str, times: int = 1) -> None:
         self.wait(lambda: self.log.count(text) >= times, f"{text!r} in the log")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from samovar.concurrency import workers
-from samovar.local.testing.scripted_api import Answer
+from samovar.local.testing.scripted_api import TRACE_ID, Answer
 from tests.concurrency.pool import APP, pool
 from tests.contract.harness import OFFICIAL, OURS
 
@@ -35,6 +35,7 @@ def test_each_worker_is_a_process_with_memory_of_its_own(tmp_path: Path, runtime
         started.wait_for_polls(3)
         go = tmp_path / "go"
         first = started.push(*[{"wait_for": str(go)}] * 3)
+        started.wait_for_events(3)
         go.touch()
         answers = started.results(first) + started.invoke(*[{}] * 6)
         pids = {answer["pid"] for answer in answers}
@@ -92,7 +93,7 @@ def test_the_trace_id_is_in_the_environment_of_its_own_worker(tmp_path: Path, ru
         ids = []
         for number in range(3):
             ids += started.push({"wait_for": str(go)}, headers=[("Lambda-Runtime-Trace-Id", f"Root={number}")])
-        started.wait_for_polls(3)
+        started.wait_for_events(3)
         go.touch()
         assert [answer["trace_id"] for answer in started.results(ids)] == ["Root=0", "Root=1", "Root=2"]
 
@@ -125,7 +126,7 @@ def test_a_worker_starts_from_an_interpreter_that_has_imported_nothing_of_the_fu
 
 
 def test_the_handler_is_imported_in_each_worker_and_not_in_the_supervisor(tmp_path: Path) -> None:
-    with pool(tmp_path, APP + "print('INIT of', os.getpid())\n") as started:
+    with pool(tmp_path, APP + "print(f'INIT of {os.getpid()}\\n', end='')\n") as started:
         started.wait_for_polls(3)
         pids = [int(line.split()[-1]) for line in started.log.splitlines()]
         assert len(set(pids)) == 3
@@ -196,6 +197,7 @@ def test_a_worker_that_dies_is_replaced_and_its_caller_gets_an_error(
         started.wait_for_polls(6)
         go.unlink()
         again = started.push(*[{"wait_for": str(go)}] * 3)
+        started.wait_for_events(6)
         go.touch()
         assert len({answer["pid"] for answer in started.results(again)}) == 3
 
@@ -385,7 +387,7 @@ def test_a_post_that_is_refused_with_500_costs_no_worker(
 # --- SIGTERM, and the end of the supervisor
 
 
-HOOKED = APP + "\nimport samovar\nsamovar.on_shutdown(lambda: print('hook of', os.getpid()))\n"
+HOOKED = APP + "\nimport samovar\nsamovar.on_shutdown(lambda: print(f'hook of {os.getpid()}\\n', end=''))\n"
 
 
 def test_sigterm_reaches_all_workers_and_their_hooks_run_once(tmp_path: Path) -> None:
@@ -537,7 +539,7 @@ def test_hybrid_is_as_many_processes_as_processors_with_threads(
         started.wait_for_polls(5)
         answers = started.invoke(*[{"here": str(here), "wait_for": 5}] * 5)
         assert len({answer["pid"] for answer in answers}) == processors
-        assert {answer["trace_id"] for answer in answers} == {None}
+        assert {answer["trace_id"] for answer in answers} == {TRACE_ID}
         assert {answer["thread"][:8] for answer in answers} == {"samovar-"}
         assert started.pid not in {answer["pid"] for answer in answers}
 

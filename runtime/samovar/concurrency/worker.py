@@ -45,9 +45,9 @@ def run(
     the handler is async; None where that has been found out before.
     """
     if threaded:
-        from samovar.concurrency import current
+        from samovar.concurrency import pollers
 
-        current.set_up()
+        pollers.share()
 
     def serve(client: RuntimeClient, handle: Handle) -> NoReturn:
         if if_async is not None and is_async(handle):
@@ -69,9 +69,9 @@ def run(
 
 
 def _serve_with_pollers(address: str, handle: Handle, slots: list[Slot]) -> NoReturn:
-    from samovar.concurrency import current, pollers
+    from samovar.concurrency import pollers
 
-    current.set_up()
+    pollers.share()
     pollers.Pollers(lambda number: NotingClient(address, slots[number]), handle, len(slots)).serve()
 
 
@@ -108,7 +108,7 @@ class OneAtATime(NotingClient):
         self._asks = False  # in /next
         self._in_flight = False
         self._stopping = False
-        self._over = False  # whether what waits for the end of the environment has run
+        self._over = False  # whether what waits for the end of the environment has begun
 
     def next(self) -> Invocation:
         """Return the next invocation. A failed poll is repeated after a pause."""
@@ -153,12 +153,14 @@ class OneAtATime(NotingClient):
     def terminate(self, signum: int, frame: object) -> None:
         """End before the next event. What is in flight goes on; where the time for that is up, beside it the hooks."""
         self._stopping = True
-        if self._asks:
+        hurry = self._board.in_a_hurry()
+        if self._asks and not hurry:
             self.stop_waiting()  # an event that has come is served
-        elif not self._in_flight:
+        elif self._in_flight:
+            if hurry:
+                self._run_hooks()
+        elif not self._over:
             self._end()
-        elif self._board.in_a_hurry():
-            self._run_hooks()
 
     def _end(self) -> NoReturn:
         self._run_hooks()
