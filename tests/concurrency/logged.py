@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
+import termios
 import textwrap
 import threading
 import time
@@ -42,6 +45,10 @@ class Reader:
                 time.sleep(0.0002)
         os.close(self._fd)
 
+    def available(self) -> int:
+        """Return how many bytes wait to be read."""
+        return int.from_bytes(fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
     @property
     def lines(self) -> list[str]:
         """The lines so far that have ended."""
@@ -57,8 +64,9 @@ class Reader:
 class Provider:
     """The platform's end of `_LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, slow: bool = False) -> None:
         self.path = str(path)
+        self._slow = slow
         self.readers: list[Reader] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
@@ -72,7 +80,7 @@ class Provider:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            self.readers.append(Reader(connection.detach()))
+            self.readers.append(Reader(connection.detach(), slow=self._slow))
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
