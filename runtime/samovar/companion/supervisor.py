@@ -162,7 +162,7 @@ class Companion:
         if context is None:
             context = _current_context()
         limit = _limit(context, timeout)
-        description = protocol.encode_context(context, posix.environ.get(b"_X_AMZN_TRACE_ID", b""))
+        description = protocol.encode_context(context, _trace_id())
         request = protocol.encode_request(event, description)
         try:
             return self._ask(event, request, limit)
@@ -484,6 +484,13 @@ def _closer(companion_ref: "ref[Companion]") -> "Callable[[], None]":
 def _current_context() -> "LambdaContext | None":
     invocation = environment.invocation
     return None if invocation is None else invocation.context
+
+
+def _trace_id() -> bytes:
+    if not environment.shared:
+        return posix.environ.get(b"_X_AMZN_TRACE_ID", b"")
+    invocation = environment.invocation
+    return ((invocation and invocation.trace_id) or "").encode("utf-8", "surrogateescape")
 
 
 def _start_up_ends() -> float:

@@ -45,9 +45,9 @@ def run(
     the handler is async; None where that has been found out before.
     """
     if threaded:
-        from samovar.concurrency import current
+        from samovar.concurrency import pollers
 
-        current.set_up()
+        pollers.share()
 
     def serve(client: RuntimeClient, handle: Handle) -> NoReturn:
         if if_async is not None and is_async(handle):
@@ -69,9 +69,9 @@ def run(
 
 
 def _serve_with_pollers(address: str, handle: Handle, slots: list[Slot]) -> NoReturn:
-    from samovar.concurrency import current, pollers
+    from samovar.concurrency import pollers
 
-    current.set_up()
+    pollers.share()
     pollers.Pollers(lambda number: NotingClient(address, slots[number]), handle, len(slots)).serve()
 
 

@@ -14,7 +14,7 @@ import time
 from typing import NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import settings, sigterm, worker
+from samovar.concurrency import output, settings, sigterm, worker
 from samovar.concurrency.flights import GIVES_UP, SERVES_ALL, STARTS, Board, Slot
 from samovar.environment import environment
 from samovar.runtime_api import ApiError, RuntimeClient
@@ -42,6 +42,7 @@ def run(name: str, address: str, shares: list[int], *, threaded: bool) -> NoRetu
     loop.connect(address)  # ends here where the address is none
     if threaded:
         from samovar.concurrency import pollers  # noqa: F401 (once, for all of them)
+    output.announce(len(shares), sum(shares))
     Supervisor(name, address, shares, threaded).run()
 
 
@@ -135,6 +136,7 @@ class Supervisor:
         if os.getppid() != self._pid:
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        output.set_up(len(self._places))
         worker.run(
             self._name,
             self._address,

@@ -111,7 +111,11 @@ class Cycle:
                 logs.exception(f"The application failed{when}", exc)
             if self._answer is None:
                 self._answer = failed()
-                asyncio.get_running_loop().stop()
+                self._tell()
+
+    def _tell(self) -> None:
+        """Let the thread go on that waits for the answer."""
+        asyncio.get_running_loop().stop()
 
     async def _receive(self) -> "dict[str, Any]":
         if self._request is not None:
@@ -133,7 +137,7 @@ class Cycle:
             if not message.get("more_body"):
                 headers = [(bytes(name), bytes(value)) for name, value in self._start.get("headers", ())]
                 self._answer = Answer(self._start["status"], headers, b"".join(self._body))
-                asyncio.get_running_loop().stop()
+                self._tell()
                 await self._posted.wait()  # the response leaves, whatever the application does next
         else:
             want = "http.response.start" if self._start is None else "http.response.body"

@@ -112,11 +112,14 @@ def one_cookie_header(headers: "Headers", cookies: "list[str] | None") -> "Heade
 
 
 def body_of(event: "dict[str, Any]", is_base64: str = "isBase64Encoded") -> bytes:
-    """Return the request's body."""
-    body = event.get("body")
-    if not body:
-        return b""
-    return a2b_base64(body) if event.get(is_base64) else body.encode("utf-8", "surrogatepass")
+    """Return the request's body. Raises ValueError where it is not the base64 that the event says it is."""
+    body: str = event.get("body") or ""
+    if not event.get(is_base64):
+        return body.encode("utf-8", "surrogatepass")
+    try:
+        return a2b_base64(body)
+    except ValueError as exc:
+        raise ValueError(f"the event's body is not base64, though its {is_base64} is true: {exc}") from None
 
 
 def unquoted(path: str) -> "tuple[bytes, bytes]":
