@@ -90,8 +90,6 @@ class Bridge:
 
                 raise aio.out_of_time(exc) from None
             raise
-        finally:
-            del watch  # it holds the task, which holds the exception, whose frames hold this one
 
     def wait(
         self, event_loop: asyncio.AbstractEventLoop, begin: Callable[[], asyncio.Future[Any]]
