@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import bridge, current, handed_on, trace
+from samovar.concurrency import bridge, current, handed_on, trace, xray
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import Fault
@@ -38,7 +38,7 @@ _STEP = 0.005  # s between two looks whether an invocation is still in flight
 
 def run(name: str, address: str, count: int) -> NoReturn:
     """Run INIT, then `count` pollers until the environment ends."""
-    for module in current, handed_on, trace:
+    for module in current, handed_on, trace, xray:
         module.set_up()
     client = loop.connect(address)
     loop.run_environment(client, name, lambda client, handle: Pollers(client, address, handle, count).serve())

@@ -60,8 +60,9 @@ def adapt(function: "Callable[[Any, Any], Any]") -> "Handle":
             if hasattr(kind, "__await__"):
                 nonlocal aio, stop_time
                 if aio is None:
-                    from samovar import aio
                     from samovar.deadline import stop_time
+
+                    from samovar import aio  # last: another thread takes it as the sign that both are there
                 context = aio.fresh()
                 result = aio.run(result, context, stop_time(invocation))
                 aio.warn_of_tasks()
