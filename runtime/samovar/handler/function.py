@@ -59,10 +59,9 @@ def adapt(function: "Callable[[Any, Any], Any]") -> "Handle":
             context = None
             if hasattr(kind, "__await__"):
                 nonlocal aio, stop_time
-                if aio is None:
+                if stop_time is None:  # the last of the two: another thread may be here as well
+                    from samovar import aio
                     from samovar.deadline import stop_time
-
-                    from samovar import aio  # last: another thread takes it as the sign that both are there
                 context = aio.fresh()
                 result = aio.run(result, context, stop_time(invocation))
                 aio.warn_of_tasks()
