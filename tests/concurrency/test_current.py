@@ -6,6 +6,8 @@ import json
 import random
 import sys
 
+import pytest
+
 from tests.concurrency.serving import event, one_by_one, serving
 
 # Everything an invocation may ask about itself, in every thread and task that it can start.
@@ -76,7 +78,8 @@ def nested(context):
     thread.start()
     thread.join()
     return found
-
+"""
+FUNCTION = """
 def handler(event, context):
     found = [seen(context)]
     found.append(shared.submit(seen, context).result())
@@ -98,9 +101,26 @@ def handler(event, context):
     found += asyncio.run(in_tasks(context))
     return found
 """
+COROUTINE = """
+async def handler(event, context):
+    found = await in_tasks(context)
+    await asyncio.sleep(random.random() / 100)
+    found += await asyncio.to_thread(nested, context)
+    return [*found, seen(context)]
+"""
+GENERATOR = """
+import json
+
+def handler(event, context):
+    yield "["
+    for _ in range(10):
+        yield json.dumps(seen(context)) + ","
+    yield json.dumps(nested(context))[1:]
+"""
 
 
-def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks() -> None:
+@pytest.mark.parametrize(("handler", "count"), [(FUNCTION, 17), (COROUTINE, 10), (GENERATOR, 14)])
+def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks(handler: str, count: int) -> None:
     chance = random.Random(15)
     events, expected = [], {}
     for number in range(64):
@@ -111,7 +131,8 @@ def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks() -> Non
             if number % 5
             else None,
             "tenant_id": f"tenant-{number}" if number % 2 else None,
-            "deadline_ms": str(4_000_000_000_000 + chance.randrange(10**9)) if number % 7 else str(10**12 + number),
+            # One has passed, which ends coroutines and streams alone.
+            "deadline_ms": str((10**12 if number % 7 == 0 and handler is FUNCTION else 4 * 10**12) + number),
             "arn": f"arn:aws:lambda:eu-west-1:123456789012:function:{number}",
             "client_context": json.dumps(client_context) if client_context else None,
             "identity": json.dumps({"cognitoIdentityId": f"id-{number}"}),
@@ -134,11 +155,11 @@ def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks() -> Non
             request_id,
             fields["tenant_id"],
         ]
-    with serving(APP, *events) as server:
+    with serving(APP + handler, *events) as server:
         answers = server.answers(len(events))
     assert answers.keys() == expected.keys()
     for request_id, found in answers.items():
-        assert len(found) == 17
+        assert len(found) == count
         assert all(each == expected[request_id] for each in found), (expected[request_id], found)
 
 
