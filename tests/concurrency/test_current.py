@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import random
 import sys
+from contextvars import copy_context
 
 import pytest
 
+from samovar.concurrency.current import SharedEnvironment
+from samovar.environment import Environment
+from samovar.invocation import Invocation
+from tests import invocations
 from tests.concurrency.serving import event, one_by_one, serving
 
 # Everything an invocation may ask about itself, in every thread and task that it can start.
@@ -161,6 +166,29 @@ def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks(handler:
     for request_id, found in answers.items():
         assert len(found) == count
         assert all(each == expected[request_id] for each in found), (expected[request_id], found)
+
+
+def test_an_invocation_is_current_in_its_context_alone_from_its_begin_to_its_end() -> None:
+    made = Environment()
+    made.__class__ = SharedEnvironment
+    one, two = (invocations.invocation(f"id-{number}", tenant_id=f"tenant-{number}") for number in (1, 2))
+
+    def of(invocation: Invocation) -> None:
+        made.begin(invocation)
+        assert made.invocation is invocation
+        assert made.log_ids == (invocation.id, invocation.tenant_id)
+        assert invocation in made.in_flight
+        if invocation is one:
+            copy_context().run(of, two)
+            assert made.in_flight == {one}
+            assert made.invocation is one
+        made.end()
+        assert made.invocation is None
+        assert made.log_ids == ("", None)
+
+    copy_context().run(of, one)
+    assert made.invocation is None
+    assert not made.in_flight
 
 
 def test_work_of_a_pool_keeps_the_invocation_that_has_ended_and_its_threads_keep_none() -> None:
