@@ -352,10 +352,9 @@ SENTRY_IN_EVENTS = replace(
 )
 
 
-@pytest.mark.parametrize("install", [LAYER, OS_ONLY])
 @pytest.mark.parametrize(
-    ("function", "first"),
-    [(SENTRY_AT_INIT, 0), (SENTRY_COROUTINE, 0), (SENTRY_IN_EVENTS, COUNT)],
+    ("install", "function", "first"),
+    [(LAYER, SENTRY_AT_INIT, 0), (OS_ONLY, SENTRY_COROUTINE, 0), (OS_ONLY, SENTRY_IN_EVENTS, COUNT)],
     ids=["init at INIT", "a coroutine function", "init in an event"],
 )
 def test_sentry_gets_the_errors_and_transactions_of_each_invocation_before_its_post(
