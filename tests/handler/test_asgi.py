@@ -359,6 +359,51 @@ def test_a_failed_start_up_fails_init_with_what_was_raised_or_said(load: Any) ->
     assert environment.shutdown_hooks == []
 
 
+def test_a_failed_start_up_fails_init_where_the_application_waits_for_its_shutdown(load: Any) -> None:
+    cleaned: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            while (await receive())["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.failed", "message": "no database"})
+        finally:
+            cleaned.append(True)
+
+    with pytest.raises(Fault, match="The application's start-up failed: no database"):
+        load(app)
+    assert cleaned == [True]
+
+
+def test_a_start_up_that_raises_without_a_message_is_logged_and_the_application_served(
+    load: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            raise ConnectionError("no database")
+        assert "state" not in scope
+        await respond(send, b"ok")
+
+    assert load(app)(events.http_api())["body"] == "ok"
+    says = "ConnectionError: The application's start-up failed, and it is served without a lifespan: no database"
+    assert says in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("receives", [False, True])
+def test_an_application_that_takes_its_lifespan_for_a_request_goes_on(
+    load: Any, receives: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if receives:
+            await receive()
+        await respond(send, b"ok")
+
+    assert load(app)(events.http_api())["body"] == "ok"
+    says = "'http.response.start' was sent where 'lifespan.startup.complete' is due"
+    assert (says in capfd.readouterr().out) is receives
+    assert environment.shutdown_hooks == []
+
+
 def test_an_application_without_a_lifespan_goes_on(load: Any) -> None:
     @http
     async def refuses(scope: Any, receive: Any, send: Any) -> None:

@@ -4,8 +4,10 @@ Imported where `SAMOVAR_RESPONSE_MODE` is `stream`. Knows the event loop; knows 
 """
 
 import asyncio
+from time import time
 
 from samovar import aio, logs
+from samovar.environment import environment
 from samovar.errors import is_failure
 from samovar.handler.asgi_cycle import Cycle
 from samovar.handler.sources.http import failed
@@ -26,7 +28,7 @@ class StreamedCycle(Cycle):
         self, application: "Any", request: "Request", scope: "dict[str, Any]", end: float, prelude: "Prelude"
     ) -> None:
         super().__init__(application, request, scope, end)
-        self.wait: Callable[[int], None] | None = _wait
+        self.wait: Callable[[int], None] | None = None if environment.shared else _wait
         self._prelude = prelude
         self._head: bytes | None = None  # not sent yet
         self._chunk = b""
@@ -42,6 +44,8 @@ class StreamedCycle(Cycle):
         """Start the application and wait for the first message with its body, or for its failure."""
         self._task = asyncio.get_running_loop().create_task(self._run())
         await self._news_in_time()
+        if self._failure is not None and not self._begun:
+            raise self._failure
 
     def __iter__(self) -> "StreamedCycle":
         return self
@@ -67,8 +71,11 @@ class StreamedCycle(Cycle):
     def close(self) -> None:
         """Tell the application that its answer is taken no longer, where it is not whole."""
         if not self._whole:
-            self._gone = True
-            self._wanted.set()
+            self._leave()
+
+    def _leave(self) -> None:
+        self._gone = True
+        self._wanted.set()
 
     async def _next(self) -> None:
         self._news.clear()
@@ -85,6 +92,9 @@ class StreamedCycle(Cycle):
             await asyncio.wait([self._task])
             raise TimeoutError("cancelled: the invocation's time was nearly up") from None
 
+    def _time_left(self) -> "float | None":
+        return None if self._end == float("inf") else max(0.0, self._end - time())
+
     async def _run(self) -> None:
         try:
             await self._application(self._scope, self._receive, self._send)
@@ -92,6 +102,8 @@ class StreamedCycle(Cycle):
                 raise RuntimeError("the application returned before its response was complete")
         except BaseException as exc:
             if not is_failure(exc):
+                self._failure = exc
+                self._news.set()
                 raise
             assert self._task is not None
             if self._gone or self._task.cancelling():
@@ -106,6 +118,7 @@ class StreamedCycle(Cycle):
             else:
                 self._failure = exc  # into the trailers, and the log
         self._news.set()
+        self._ended()
 
     async def _send(self, message: "dict[str, Any]") -> None:
         kind = message["type"]

@@ -59,7 +59,7 @@ def adapt(function: "Callable[[Any, Any], Any]") -> "Handle":
             context = None
             if hasattr(kind, "__await__"):
                 nonlocal aio, stop_time
-                if stop_time is None:  # the last of the two: another thread may be here as well
+                if stop_time is None:  # the last to be there: another thread may be importing them
                     from samovar import aio
                     from samovar.deadline import stop_time
                 context = aio.fresh()

@@ -1,9 +1,10 @@
 """`wsgi:module:application`: a WSGI application (PEP 3333) answers HTTP events.
 
-It runs on the main thread. `close()` of what it returns is called once its response is posted. Knows the event sources;
-knows neither the Runtime API nor the loop.
+It runs in the thread that serves the invocation. `close()` of what it returns is called once its response is posted.
+Knows the event sources; knows neither the Runtime API nor the loop.
 """
 
+import posix
 import sys
 from _io import BytesIO
 
@@ -23,18 +24,22 @@ if TYPE_CHECKING:
     from samovar.handler.web import Prelude, Streamed
     from samovar.invocation import Invocation
 
+_MULTIPROCESS = b"AWS_LAMBDA_MAX_CONCURRENCY" in posix.environ and (
+    posix.environ.get(b"AWS_LAMBDA_CONCURRENCY_MODE") != b"thread"
+)  # as `concurrency` has it
+
 
 def load(rest: str) -> "Handle":
     """Return the application that `module:application` names, as a handler. Raises Fault as `function.find` does."""
     application, other = web.find("wsgi", rest)
-    closing: list[Callable[[], object]] = []  # of the result whose response is being posted
+    closing: dict[Invocation | None, Callable[[], object]] = {}  # of results whose response is being posted
 
     def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> Answer:
         answering = _Answering()
         try:
             result = application(_environ(request, event, invocation), answering.start_response)
             if close := getattr(result, "close", None):
-                closing.append(close)
+                closing[environment.invocation] = close
             for block in result:
                 answering.write(block)
             return answering.whole()
@@ -45,9 +50,9 @@ def load(rest: str) -> "Handle":
             return failed()
 
     def finish() -> None:
-        while closing:
+        if close := closing.pop(environment.invocation, None):
             try:
-                closing.pop()()
+                close()
             except BaseException as exc:
                 if not is_failure(exc):
                     raise
@@ -143,8 +148,8 @@ def _environ(request: "Request", event: "dict[str, Any]", invocation: "Invocatio
         "wsgi.url_scheme": request.scheme,
         "wsgi.input": BytesIO(request.body),
         "wsgi.errors": sys.stderr,
-        "wsgi.multithread": False,
-        "wsgi.multiprocess": False,
+        "wsgi.multithread": environment.shared,
+        "wsgi.multiprocess": _MULTIPROCESS,
         "wsgi.run_once": False,
         "aws.event": event,
         "aws.context": invocation.context,

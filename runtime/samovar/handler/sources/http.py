@@ -84,8 +84,13 @@ def failed() -> Answer:
 
 def header_list(headers: "dict[str, Any] | None") -> "Headers":
     """Return headers as pairs. The values are strings or lists of strings; null where one is missing."""
+    headers = headers or {}
+    try:  # one value each, in Latin-1, as nearly all events have
+        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    except (AttributeError, UnicodeEncodeError):
+        pass
     pairs: Headers = []
-    for name, values in (headers or {}).items():
+    for name, values in headers.items():
         key = _bytes(name.lower())
         for value in values if isinstance(values, list) else (values,):
             if value is not None:
@@ -112,11 +117,14 @@ def one_cookie_header(headers: "Headers", cookies: "list[str] | None") -> "Heade
 
 
 def body_of(event: "dict[str, Any]", is_base64: str = "isBase64Encoded") -> bytes:
-    """Return the request's body."""
-    body = event.get("body")
-    if not body:
-        return b""
-    return a2b_base64(body) if event.get(is_base64) else body.encode("utf-8", "surrogatepass")
+    """Return the request's body. Raises ValueError where it is not the base64 that the event says it is."""
+    body: str = event.get("body") or ""
+    if not event.get(is_base64):
+        return body.encode("utf-8", "surrogatepass")
+    try:
+        return a2b_base64(body)
+    except ValueError as exc:
+        raise ValueError(f"the event's body is not base64, though its {is_base64} is true: {exc}") from None
 
 
 def unquoted(path: str) -> "tuple[bytes, bytes]":
