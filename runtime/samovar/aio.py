@@ -1,24 +1,27 @@
 """The environment's one event loop: it runs a coroutine to its end, or lets it go on beside its caller.
 
-Imported when there is a coroutine. Knows asyncio, and of the package only the log.
+Imported when there is a coroutine. Knows asyncio, and of the package only the environment and the log.
 """
 
 import asyncio
 import posix
 from contextvars import Context, ContextVar, copy_context
 from sys import version_info
-from threading import get_ident, main_thread
+from threading import get_ident
 from time import time
+
+from samovar.environment import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
     from types import TracebackType
     from typing import Any
 
+    from samovar.concurrency.bridge import Bridge
+    from samovar.concurrency.deadlines import Watch
+
 _event_loop: "asyncio.AbstractEventLoop | None" = None
-# Runs a coroutine for another thread than the one that runs the event loop, where there are several (`concurrency`).
-elsewhere: "Callable[[Awaitable[Any], Context, float], Any] | None" = None
 _tasks: "set[asyncio.Task[Any]]" = set()  # an event loop holds its tasks only weakly
 # What all_tasks reads; from Python 3.14 on it is fast and reads something else.
 _sets = asyncio.tasks.__dict__
@@ -67,8 +70,8 @@ def run(coroutine: "Awaitable[Any]", context: "Context | None" = None, stop_time
     ended before it is raised again, as in asyncio.run.
     """
     context = context or fresh()
-    if elsewhere is not None and get_ident() != main_thread().ident:
-        return elsewhere(coroutine, context, stop_time)
+    if (bridge := elsewhere()) is not None:
+        return bridge.run(coroutine, context, stop_time)
     loop = get_loop()
     task = loop.create_task(_stopping(loop, coroutine), context=context)
     watch = _watch(loop)
@@ -88,6 +91,33 @@ def run(coroutine: "Awaitable[Any]", context: "Context | None" = None, stop_time
     finally:
         watch.end()
         del task  # holds the exception, whose frames lead back to this one from Python 3.12 on
+
+
+def elsewhere() -> "Bridge | None":
+    """Return the way to the event loop where another thread than this one runs it; None where this one does."""
+    bridge = environment.bridge
+    return None if bridge is None or bridge.thread == get_ident() else bridge
+
+
+def drive(task: "asyncio.Task[Any]", done: "Callable[[], bool]", stop_time: float) -> bool:
+    """Run the event loop until it is stopped and done() is true. The task is cancelled at `stop_time`, or where
+    something raises out of the event loop; return whether it was its time.
+    """
+    loop = get_loop()
+    watch = _watch(loop)
+    watch.begin(task, stop_time)
+    try:
+        while not done():
+            loop.run_forever()
+    except BaseException:
+        task.cancel()
+        task.add_done_callback(lambda ended: loop.stop())
+        while not task.done():
+            loop.run_forever()
+        raise
+    finally:
+        watch.end()
+    return watch.late
 
 
 async def _stopping(loop: "asyncio.AbstractEventLoop", awaitable: "Awaitable[Any]") -> "Any":
@@ -124,7 +154,7 @@ class _Watch:
         self._stop_time = stop_time
         self.late = False
         at = self.loop.time() + stop_time - time()
-        if at < self._rings_at:
+        if at < self._rings_at - 0.001:  # two clocks were read, not at the same time
             if self._timer is not None:
                 self._timer.cancel()
             self._rings_at = at
@@ -156,15 +186,25 @@ class _Watch:
 
 class Pulled:
     """An async iterator as an iterator. One task drives it, which waits until the next item is asked for; meanwhile
-    the event loop rests, but in `wait`.
+    the event loop rests, but in `wait`. Where another thread runs the event loop it goes on, and there is no `wait`.
     """
+
+    wait: "Callable[[int], None] | None"
 
     def __init__(self, source: "AsyncIterator[Any]", stop_time: float, context: "Context | None" = None) -> None:
         self._source = source
         self._stop_time = stop_time
         self._context = context or fresh()
-        self._loop = get_loop()
-        self._watch = _Watch(self._loop)  # of its own: `run` may be called while it is there
+        self._bridge = elsewhere()
+        self._watch: _Watch | Watch  # of its own: `run` may be called while it is there
+        if self._bridge is None:
+            self._loop = get_loop()
+            self._watch = _Watch(self._loop)
+            self.wait = self._wait
+        else:
+            self._loop = self._bridge.loop()
+            self._watch = self._bridge.watch(self._loop)
+            self.wait = None
         self._task: asyncio.Task[None] | None = None
         self._asked: asyncio.Future[None] | None = None  # done when the next item is wanted
         self._failure: BaseException | None = None
@@ -175,15 +215,7 @@ class Pulled:
         return self
 
     def __next__(self) -> "Any":
-        self._given: asyncio.Future[bool] = self._loop.create_future()  # whether there is an item
-        if self._task is None:
-            self._task = self._loop.create_task(self._drive(), context=self._context)
-            self._watch.begin(self._task, self._stop_time)
-        elif self._task.done():
-            self._given.set_result(False)
-        else:
-            self._resume()
-        self._run(self._given)
+        self._run(self._ask)
         if self._given.result():
             item, self._item = self._item, None
             return item
@@ -194,6 +226,17 @@ class Pulled:
             raise out_of_time(failure) if self._watch.has_raised(failure) else failure
         finally:
             del failure  # the traceback holds this frame, and with it the event
+
+    def _ask(self) -> "asyncio.Future[bool]":
+        self._given: asyncio.Future[bool] = self._loop.create_future()  # whether there is an item
+        if self._task is None:
+            self._task = self._loop.create_task(self._drive(), context=self._context)
+            self._watch.begin(self._task, self._stop_time)
+        elif self._task.done():
+            self._given.set_result(False)
+        else:
+            self._resume()
+        return self._given
 
     async def _drive(self) -> None:
         try:
@@ -216,13 +259,15 @@ class Pulled:
             except BaseException as exc:
                 self._fail(exc)
             finally:
+                self._watch.close()
                 if not self._given.done():
                     self._given.set_result(False)
 
     def _fail(self, exc: BaseException) -> None:
-        if isinstance(exc, SystemExit | KeyboardInterrupt):
+        ends = isinstance(exc, SystemExit | KeyboardInterrupt)
+        if ends and self._bridge is None:
             raise exc  # out of the event loop
-        if self._failure is None:
+        if ends or self._failure is None:
             self._failure = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
 
     def _resume(self) -> bool:
@@ -232,19 +277,23 @@ class Pulled:
         self._asked.set_result(None)
         return True
 
-    def _run(self, future: "asyncio.Future[Any]") -> None:
+    def _run(self, begin: "Callable[[], asyncio.Future[Any]]") -> None:
+        """Let the event loop run from begin() on until the future is done that it returns."""
         try:
-            self._loop.run_until_complete(future)
+            if self._bridge is None:
+                self._loop.run_until_complete(begin())
+            else:
+                self._bridge.wait(self._loop, begin)
         except BaseException as exc:
             exc.__traceback__ = _below(exc.__traceback__)
             raise
 
-    def wait(self, fd: int) -> None:
+    def _wait(self, fd: int) -> None:
         """Let the tasks of the event loop go on until a descriptor can be written."""
         ready = self._loop.create_future()
         self._loop.add_writer(fd, _set, ready)
         try:
-            self._run(ready)
+            self._run(lambda: ready)
         finally:
             self._loop.remove_writer(fd)
 
@@ -254,15 +303,18 @@ class Pulled:
         if self._task is None:
             if (aclose := getattr(self._source, "aclose", None)) is not None:
                 run(aclose(), self._context)
-            return
-        self._watch.close()
-        if not self._task.done():
-            if not self._resume() and not self._task.cancelling():  # a second time would interrupt its cleaning up
-                self._task.cancel()
-            self._run(self._task)
+        elif not self._task.done():
+            self._run(self._end)
             failure, self._failure = self._failure, None
             if not isinstance(failure, asyncio.CancelledError | None):
                 raise failure
+
+    def _end(self) -> "asyncio.Future[None]":
+        assert self._task is not None
+        self._watch.close()
+        if not self._resume() and not self._task.cancelling():  # a second time would interrupt its cleaning up
+            self._task.cancel()
+        return self._task
 
 
 def _set(future: "asyncio.Future[None]") -> None:
@@ -272,25 +324,44 @@ def _set(future: "asyncio.Future[None]") -> None:
 
 def warn_of_tasks() -> None:
     """Log the names of coroutines whose tasks go on in the next invocation, each once."""
-    if _all is not None and not len(_all):
-        return  # sooner than all_tasks finds none
-    new = []
-    for task in asyncio.all_tasks(_event_loop):
-        if task not in _tasks:
-            coroutine = task.get_coro()
-            name = getattr(coroutine, "__qualname__", None) or type(coroutine).__name__
-            if name not in _named:
-                _named.add(name)
-                new.append(name)
-    if new:
+    if environment.bridge is not None:
+        environment.bridge.look_for_tasks()
+        return
+    if _all is not None and len(_all) == len(_tasks):
+        return  # sooner than all_tasks finds no others
+    if names := new_names(others_tasks()):
         from samovar import logs
 
-        logs.record("WARNING", f"Tasks left running stand still until the next invocation: {', '.join(sorted(new))}")
+        logs.record("WARNING", f"Tasks left running stand still until the next invocation: {names}")
+
+
+def others_tasks() -> "list[asyncio.Task[Any]]":
+    """Return the tasks of the event loop that the runtime has not made beside those of invocations."""
+    return [task for task in asyncio.all_tasks(_event_loop) if task not in _tasks]
+
+
+def new_names(tasks: "Iterable[asyncio.Task[Any]]") -> str:
+    """Return the names of the coroutines of tasks, without those that it has returned before."""
+    new = []
+    for task in tasks:
+        coroutine = task.get_coro()
+        name = getattr(coroutine, "__qualname__", None) or type(coroutine).__name__
+        if name not in _named:
+            _named.add(name)
+            new.append(name)
+    return ", ".join(sorted(new))
 
 
 def made_loop() -> "asyncio.AbstractEventLoop | None":
     """Return the event loop of the environment; None where there is none."""
     return None if _event_loop is None or _event_loop.is_closed() else _event_loop
+
+
+def forget_loop() -> None:
+    """Give up the event loop: the next coroutine gets another."""
+    global _event_loop
+    _event_loop = None
+    asyncio.set_event_loop(None)
 
 
 def get_loop() -> "asyncio.AbstractEventLoop":
@@ -331,11 +402,18 @@ def _end_tasks(loop: "asyncio.AbstractEventLoop", mark: object) -> None:
 
 
 def _mark(task: "Any") -> object:
-    if hasattr(task, "get_context"):
-        return task.get_context().get(_run)
-    import gc  # before Python 3.12 nothing else shows a task's context
+    context = context_of(task)
+    return None if context is None else context.get(_run)
 
-    return next((held.get(_run) for held in gc.get_referents(task) if isinstance(held, Context)), None)
+
+def context_of(task: "Any") -> "Context | None":
+    """Return the contextvars of a task."""
+    if hasattr(task, "get_context"):
+        context: Context = task.get_context()
+        return context
+    import gc  # before Python 3.12 nothing else shows it
+
+    return next((held for held in gc.get_referents(task) if isinstance(held, Context)), None)
 
 
 def spawn(coroutine: "Coroutine[Any, Any, Any]") -> None:
@@ -354,16 +432,21 @@ def finish(coroutine: "Coroutine[Any, Any, Any]") -> None:
 
 
 def finisher(make: "Callable[[], Coroutine[Any, Any, Any]]") -> "Callable[[], object]":
-    """Return a function that later runs make() on the event loop that is running now: to its end where the loop waits,
-    beside the loop's own tasks where it runs, on a new one where it is closed by then.
+    """Return a function that later runs make() on the event loop that is running now: to its end where the loop waits
+    or is the environment's, beside the loop's own tasks where it runs, on a new one where it is closed by then.
     """
     loop = asyncio.get_running_loop()
 
     def finish_there() -> object:
         if loop.is_closed():
             return asyncio.run(make())
+        if loop is _event_loop and elsewhere() is not None:
+            return run(make())
         if loop.is_running():
             return loop.call_soon_threadsafe(lambda: spawn(make()))
         return loop.run_until_complete(make())
 
     return finish_there
+
+
+environment.event_loop = made_loop

@@ -242,6 +242,7 @@ def attach(handle: "Handle", client: RuntimeClient, post: "Post") -> "Handle":
                 raise
             logs.exception("What replaces handle_event_request failed", exc)
 
+    attached.__wrapped__ = handle  # type: ignore[attr-defined]  # says whether it is async
     return attached
 
 

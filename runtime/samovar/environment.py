@@ -7,8 +7,10 @@ other. Imports nothing of the package.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
+    from samovar.concurrency.bridge import Bridge
     from samovar.handler import Handle
     from samovar.invocation import Invocation
     from samovar.response import Response
@@ -31,6 +33,8 @@ class Environment:
     at_snapshot, at_restore: functions to call, in order, right before a snapshot and right after a restore from it.
     attach: what puts an agent around the handler, where one has attached; the loop asks at the end of INIT, and where
     there is work after a response.
+    event_loop: returns the event loop, None where it is closed; None where nothing has imported `aio`.
+    bridge: where pollers share the event loop (`concurrency`), their way to it.
     shutdown_hooks: the function's own. Lambda sends SIGTERM only to an environment with an extension, so the loop
     registers one where there is a hook at the end of INIT.
     snapshot_hooks, restore_hooks: the function's own, for before a snapshot and after a restore.
@@ -45,7 +49,10 @@ class Environment:
         "at_shutdown",
         "at_snapshot",
         "attach",
+        "bridge",
         "companions",
+        "event_loop",
+        "in_flight",
         "invocation",
         "log_ids",
         "restore_hooks",
@@ -59,6 +66,7 @@ class Environment:
     def __init__(self) -> None:
         self.running = False
         self.shared = False
+        self.in_flight: set[Invocation] = set()
         self.companions = 1
         self.invocation: Invocation | None = None
         self.log_ids: tuple[str, str | None] = "", None
@@ -69,6 +77,8 @@ class Environment:
         self.at_snapshot: list[Callable[[], object]] = []
         self.at_restore: list[Callable[[], object]] = []
         self.attach: Callable[[Handle, RuntimeClient, Post], Handle] | None = None
+        self.event_loop: Callable[[], AbstractEventLoop | None] | None = None
+        self.bridge: Bridge | None = None
         self.shutdown_hooks: list[Callable[[], object]] = []
         self.snapshot_hooks: list[Callable[[], object]] = []
         self.restore_hooks: list[Callable[[], object]] = []
@@ -90,8 +100,10 @@ environment = Environment()
 def current() -> "Invocation | None":
     """Return the invocation in flight.
 
+    Where several are in flight at the same time, it is that of the thread or task that asks. A thread, a task and work
+    for a pool of threads belong to the invocation that has started them, also when it has ended.
+
     Returns:
-        That of the thread or task that asks, where several are in flight at the same time; None where there is none: in
-        INIT, outside Lambda, and in a thread that nothing of an invocation has started.
+        The invocation; None in INIT, outside Lambda, and in a thread that no invocation has started.
     """
     return environment.invocation

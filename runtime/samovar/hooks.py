@@ -9,6 +9,8 @@ on with full CPU until the runtime asks for the next event, and is frozen only t
 
 import posix
 from _collections import deque  # type: ignore[import-not-found]
+from _thread import RLock, get_ident
+from time import time
 
 from samovar import logs
 from samovar.environment import environment
@@ -19,11 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ParamSpec, TypeVar, overload
 
+    from samovar.invocation import Invocation
+
     P = ParamSpec("P")
     F = TypeVar("F", bound=Callable[[], Any])
+    Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
-_deferred: "deque[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]" = deque()
-_begun: "list[Callable[..., Any]]" = []  # deferred calls that are running
+_deferred: "deque[Call]" = deque()  # for the next response
+# Where the environment is shared: for the response of one invocation. A signal handler may come back to the lock.
+_of: "dict[Invocation, deque[Call]]" = {}
+_lock = RLock()
+_begun: "dict[int, Callable[..., Any]]" = {}  # deferred calls that are running, by thread
 _warm: "list[tuple[Callable[[], Any], bool]]" = []
 _ending = 0  # id of the process that is running its shutdown hooks, which a child that they fork does not
 
@@ -32,12 +40,15 @@ def remaining() -> float:
     """Return the time that the invocation in flight has left.
 
     Returns:
-        Seconds, 0 once its time is up. Infinite where there is no invocation (INIT, outside Lambda), and where the
-        Runtime API gave no deadline (no header, an empty one, or 0).
+        Seconds, 0 once its time is up; less than 0 on Lambda Managed Instances, where the code runs on after that.
+        Infinite where there is no invocation (INIT, outside Lambda), and where the Runtime API gave no deadline (no
+        header, an empty one, or 0).
     """
     invocation = environment.invocation
     if invocation is None or invocation.context is None or invocation.context._epoch_deadline_time_in_ms <= 0:
         return float("inf")
+    if environment.shared:
+        return (invocation.context._epoch_deadline_time_in_ms - int(time() * 1000)) / 1000
     return invocation.context.get_remaining_time_in_millis() / 1000
 
 
@@ -48,6 +59,9 @@ def defer(f: "Callable[P, Any]", /, *args: "P.args", **kwargs: "P.kwargs") -> No
     the response, and the next call follows; `sys.exit` ends the environment, as in a handler. When the invocation's
     time is up, the calls that have not begun are postponed to the next response. Any thread may call `defer`. Outside
     the runtime f runs at once, in the caller's thread; a coroutine function becomes a task if an event loop is running.
+
+    On Lambda Managed Instances a call runs after the response of its own invocation, even when the time is up. One
+    that is deferred in INIT, or by a thread whose invocation has ended, runs after the next response of any.
 
     Args:
         f: A function or a coroutine function.
@@ -60,7 +74,13 @@ def defer(f: "Callable[P, Any]", /, *args: "P.args", **kwargs: "P.kwargs") -> No
     if not callable(f):
         raise TypeError(f"defer: {f!r} is not callable: give the function and, after it, its arguments")
     if environment.running:
-        _deferred.append((f, args, kwargs))
+        if environment.shared:
+            invocation = environment.invocation
+            with _lock:
+                queue = _deferred if invocation is None else _of.setdefault(invocation, deque())
+                queue.append((f, args, kwargs))
+        else:
+            _deferred.append((f, args, kwargs))
         _watch_sigterm()
     else:
         _run(f, args, kwargs)
@@ -68,13 +88,32 @@ def defer(f: "Callable[P, Any]", /, *args: "P.args", **kwargs: "P.kwargs") -> No
 
 def run_deferred() -> None:
     """Run all deferred calls, including those that they defer. The loop calls this after each response."""
-    while _deferred and remaining() > 0:
-        f, args, kwargs = _deferred.popleft()
-        _begun.append(f)
+    while (call := _take()) is not None:
+        f, args, kwargs = call
+        _begun[get_ident()] = f
         _run(f, args, kwargs)
-        _begun.pop()
-    if _deferred:
-        logs.record("WARNING", f"Out of time: deferred calls postponed to the next response: {_waiting()}")
+        _begun.pop(get_ident(), None)
+    if _deferred and not environment.shared:
+        logs.record("WARNING", f"Out of time: deferred calls postponed to the next response: {_names(_deferred)}")
+
+
+def _take() -> "Call | None":
+    """Return the next call to run now."""
+    if not environment.shared:
+        return _popped(_deferred) if _deferred and remaining() > 0 else None
+    invocation = environment.invocation
+    with _lock:
+        for ended in [each for each in _of if each not in environment.in_flight]:
+            _deferred.extend(_of.pop(ended))
+        if invocation in _of:
+            if call := _popped(_of[invocation]):
+                return call
+            del _of[invocation]
+        return _popped(_deferred)
+
+
+def _popped(queue: "deque[Call]") -> "Call | None":
+    return queue.popleft() if queue else None
 
 
 def _run(f: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> None:
@@ -86,19 +125,27 @@ def _run(f: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, An
 
 def dropped() -> int:
     """Log which deferred calls the end of the environment drops, and return how many."""
-    count = len(_deferred)
-    if count:
-        logs.record("WARNING", f"The environment ends: deferred calls dropped: {_waiting()}")
+    with _lock:
+        calls = [call for queue in (_deferred, *_of.values()) for call in queue.copy()]
         _deferred.clear()
+        _of.clear()
+    if calls:
+        logs.record("WARNING", f"The environment ends: deferred calls dropped: {_names(calls)}")
     if _begun:
-        logs.record("WARNING", f"The environment ends: deferred {_name(_begun[-1])} is not finished")
+        begun = [_name(f) for f in list(_begun.values())]
+        logs.record(
+            "WARNING",
+            f"The environment ends: deferred {', '.join(begun)} {'is' if len(begun) == 1 else 'are'} not finished",
+        )
         _begun.clear()
-    return count
+    return len(calls)
 
 
 def forget() -> None:
     """Empty all queues in a child process that the function forked: the work in them is its parent's."""
-    for queue in (_deferred, _begun, environment.shutdown_hooks, _warm):
+    global _lock
+    _lock = RLock()  # another thread of the parent may hold it
+    for queue in (_deferred, _of, _begun, environment.shutdown_hooks, _warm):
         queue.clear()
 
 
@@ -253,10 +300,10 @@ def _log_failure(message: str, exc: BaseException) -> None:
     logs.exception(message, exc)
 
 
-def _waiting() -> str:
-    """Return the number of deferred calls that have not begun, and the names of the first."""
-    first = [_deferred[at][0] for at in range(min(len(_deferred), 5))]  # other threads may append meanwhile
-    return f"{len(_deferred)} ({', '.join(map(_name, first))})"
+def _names(calls: "deque[Call] | list[Call]") -> str:
+    """Return the number of deferred calls, and the names of the first."""
+    first = [calls[at][0] for at in range(min(len(calls), 5))]  # other threads may append meanwhile
+    return f"{len(calls)} ({', '.join(map(_name, first))})"
 
 
 def _name(f: object) -> str:

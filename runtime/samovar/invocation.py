@@ -12,8 +12,18 @@ if TYPE_CHECKING:
 class Invocation:
     """One event, and what the headers of /next say of it, as they came; None where a header was not there.
 
-    event: the body. `take_event` gives it away, so that a large one is not in memory while the handler runs.
-    context: what the handler receives; None until it is made, or when it cannot be made.
+    Attributes:
+        id: The request id.
+        trace_id: The X-Ray trace header, as `Root=…;Parent=…;Sampled=…`.
+        tenant_id: The tenant, where the function has tenant isolation.
+        arn: The ARN that was invoked.
+        deadline_ms: The Unix time of the time-out, in milliseconds.
+        client_context: What the caller sent as client context, as JSON.
+        identity: The Cognito identity, as JSON.
+        content_type: The event's.
+        invocation_id: Lambda's own id of this try, which the runtime posts with the response.
+        context: What the handler receives; None until it is made, or when it cannot be made.
+        event: The body. `take_event` gives it away, so that a large one is not in memory while the handler runs.
     """
 
     __slots__ = (

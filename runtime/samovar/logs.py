@@ -42,7 +42,7 @@ class StandardSink:
             stream.buffer.flush()
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
-        _write(self, self.line_end.join(message_lines) + "\n", b"")
+        write(self, self.line_end.join(message_lines) + "\n", b"")
 
 
 class FramedSink:
@@ -66,7 +66,7 @@ class FramedSink:
         write_whole(self.fd, frame)
 
     def log_error(self, message_lines: "Sequence[str]") -> None:
-        _write(self, "\n".join(message_lines), (JSON_FRAMES if is_json() else TEXT_FRAMES)[40])
+        write(self, "\n".join(message_lines), (JSON_FRAMES if is_json() else TEXT_FRAMES)[40])
 
 
 def write_whole(fd: int, data: "bytes | memoryview") -> None:
@@ -80,7 +80,7 @@ def write_whole(fd: int, data: "bytes | memoryview") -> None:
             posix.set_blocking(fd, True)
 
 
-def _write(to: "StandardSink | FramedSink", text: str, frame_type: bytes) -> None:
+def write(to: "StandardSink | FramedSink", text: str, frame_type: bytes) -> None:
     """Write a record of the runtime's own. A log that the function has broken must not stop the runtime."""
     try:
         to.log(text, frame_type)
@@ -93,6 +93,7 @@ def _write(to: "StandardSink | FramedSink", text: str, frame_type: bytes) -> Non
 
 _settings: "tuple[bool, str] | None" = None  # what is_json and level_name return, as INIT began
 _sink: "StandardSink | FramedSink | None" = None
+_always_json = False
 
 
 def sink() -> "StandardSink | FramedSink":
@@ -112,11 +113,18 @@ def sink() -> "StandardSink | FramedSink":
     return _sink
 
 
+def share(shared: "StandardSink | FramedSink") -> None:
+    """Write to this sink from now on, and records as JSON: the log belongs to many invocations at once."""
+    global _sink, _always_json
+    _sink = shared
+    _always_json = True
+
+
 def is_json() -> bool:
-    """Return whether `AWS_LAMBDA_LOG_FORMAT` asks for JSON records."""
+    """Return whether records are JSON: `AWS_LAMBDA_LOG_FORMAT` asks for that, or the log is shared."""
     if _settings is not None:
         return _settings[0]
-    return posix.environ.get(b"AWS_LAMBDA_LOG_FORMAT", b"").upper() == b"JSON"
+    return _always_json or posix.environ.get(b"AWS_LAMBDA_LOG_FORMAT", b"").upper() == b"JSON"
 
 
 def level_name() -> str:
@@ -142,11 +150,11 @@ def record(level: str, text: str) -> None:
         }
         if tenant_id is not None:
             fields["tenantId"] = tenant_id
-        _write(sink(), _json(fields) + "\n", JSON_FRAMES[LEVELS[level]])
+        write(sink(), _json(fields) + "\n", JSON_FRAMES[LEVELS[level]])
         return
     now = time_ns() // 1_000_000
     at = f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(now // 1000))}.{now % 1000:03d}Z"
-    _write(sink(), f"[{level}]\t{at}\t{request_id}\t{text}\n", TEXT_FRAMES[LEVELS[level]])
+    write(sink(), f"[{level}]\t{at}\t{request_id}\t{text}\n", TEXT_FRAMES[LEVELS[level]])
 
 
 def exception(message: str, exc: BaseException) -> None:

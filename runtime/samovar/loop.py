@@ -116,7 +116,7 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
 
             snapshot.until_restored(client)
             _stop_alarm()
-        return attached(client, handle)
+        return handle
     # No exception is being handled here: Sentry asks, and reports it in another form than under AWS's client.
     if isinstance(failed, MemoryError):
         failure.give_up_reserve()
@@ -127,6 +127,7 @@ def initialise(client: RuntimeClient, name: str) -> "Handle":
 def serve(client: RuntimeClient, handle: "Handle") -> "NoReturn":
     """Serve every invocation from now on."""
     begin = Contexts().begin
+    handle = attached(client, handle)
     modules, nothing = sys.modules, None
     while True:
         invocation = client.next()

@@ -219,7 +219,7 @@ class _Chunks:
     def close(self) -> None:
         if close := getattr(self._items, "close", None):
             close()
-            if self.wait is not None:
+            if hasattr(self._items, "wait"):
                 from samovar import aio
 
                 aio.warn_of_tasks()

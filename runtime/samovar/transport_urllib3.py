@@ -7,12 +7,18 @@ Not imported otherwise: `make bench` has a row for its cost. Knows nothing of La
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from socket import SHUT_RD
 
 from samovar.wire import Gone, WireError, merge, parse_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _OLDEST = 1, 26
 try:
     import urllib3
+    from urllib3.connection import HTTPConnection
     from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 
     _version: str = vars(urllib3)["__version__"]
@@ -29,6 +35,7 @@ class Urllib3Transport:
     def __init__(self, address: str) -> None:
         host, port = parse_address(address)
         self._host, self._port = host, port
+        self._connection: HTTPConnection | None = None  # the newest
         self._pool = self._new_pool()
         self._answered = False  # since the last failure
         self._reached = False
@@ -37,7 +44,13 @@ class Urllib3Transport:
             logging.getLogger(name).addFilter(lambda record: not self._busy)
 
     def _new_pool(self) -> urllib3.HTTPConnectionPool:
-        return urllib3.HTTPConnectionPool(self._host, self._port, maxsize=1, block=True, timeout=None, retries=False)
+        pool = urllib3.HTTPConnectionPool(self._host, self._port, maxsize=1, block=True, timeout=None, retries=False)
+        pool.ConnectionCls = self._new_connection  # type: ignore[assignment]
+        return pool
+
+    def _new_connection(self, **arguments: "Any") -> HTTPConnection:
+        self._connection = HTTPConnection(**arguments)
+        return self._connection
 
     def request(
         self, method: str, path: str, headers: str, body: "bytes | None"
@@ -81,9 +94,12 @@ class Urllib3Transport:
             self._busy = False
 
     def interrupt(self) -> None:
-        """Have the request fail that waits for its answer in another thread: not possible here, it ends with the
-        process.
-        """
+        """Have the request fail that waits for its answer in another thread."""
+        if (sock := getattr(self._connection, "sock", None)) is not None:
+            try:
+                sock.shutdown(SHUT_RD)
+            except OSError:
+                pass  # it is not connected any more
 
     def _request(
         self, method: str, path: str, headers: "dict[bytes, bytes]", body: "bytes | None"

@@ -11,7 +11,7 @@ from _socket import (
     IPPROTO_TCP,
     MSG_DONTWAIT,
     MSG_WAITALL,
-    SHUT_RD,
+    SHUT_RDWR,
     SOCK_STREAM,
     TCP_INFO,
     TCP_NODELAY,
@@ -411,10 +411,11 @@ class Connection:
             return 0
 
     def interrupt(self) -> None:
-        """Have the request fail that waits for its answer in another thread."""
+        """Have the request fail that another thread sends, or waits for the answer of."""
         if (sock := self._sock) is not None:
+            self._answered = False  # no other connection is tried
             try:
-                sock.shutdown(SHUT_RD)
+                sock.shutdown(SHUT_RDWR)
             except OSError:
                 pass  # it is not connected any more
 

@@ -93,8 +93,8 @@ def missing(function: Function) -> list[str]:
 def execute(function: Function, install: str) -> Recorded:
     """Start the function in an install, hand it its events, and return what was recorded.
 
-    The process is killed when it asks for an event beyond the last. One that does not, and does not end, within five
-    minutes raises TimeoutError.
+    The process is killed when it asks for an event beyond the last, on each connection that AWS_LAMBDA_MAX_CONCURRENCY
+    allows. One that does not, and does not end, within five minutes raises TimeoutError.
     """
     with tempfile.TemporaryDirectory(prefix="attach-") as folder:
         root, runtime_dir, opt = (Path(folder, name) for name in ("task", "runtime", "opt"))
@@ -166,7 +166,10 @@ def _run(function: Function, command: list[str], env: Mapping[str, str], root: s
         )
         ended = os.pidfd_open(process.pid)
         try:
-            ready, _, _ = select.select([idle, ended], [], [], _DEADLINE)
+            waiting = int(function.env.get("AWS_LAMBDA_MAX_CONCURRENCY", 1))  # for so many polls without an event
+            while waiting > 0:
+                ready, _, _ = select.select([idle, ended], [], [], _DEADLINE)
+                waiting = waiting - os.eventfd_read(idle) if ready == [idle] else 0
             code = process.wait() if ended in ready else None
             recorded = list(journal)
         finally:

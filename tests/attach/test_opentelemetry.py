@@ -93,10 +93,16 @@ def spans(recorded: Recorded) -> list[Any]:
 
 
 def decoded(body: bytes) -> Any:
-    done = subprocess.run(
-        [PYTHON, "-c", DECODE], input=body, env={"PYTHONPATH": str(SITES / "otel")}, check=True, stdout=subprocess.PIPE
+    text = FOLDER.sub("/var/task", json.dumps(document(body)))
+    return without(CHANCE, json.loads(INSTANCE.sub("", text)))
+
+
+def document(body: bytes) -> Any:
+    """Return an export as JSON."""
+    env = {"PYTHONPATH": str(SITES / "otel")}
+    return json.loads(
+        subprocess.run([PYTHON, "-c", DECODE], input=body, env=env, check=True, stdout=subprocess.PIPE).stdout
     )
-    return without(CHANCE, json.loads(INSTANCE.sub("", FOLDER.sub("/var/task", done.stdout.decode()))))
 
 
 @pytest.mark.parametrize("install", INSTALLS)

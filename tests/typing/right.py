@@ -14,6 +14,7 @@ from samovar import (
     before_snapshot,
     cache,
     cached,
+    current,
     defer,
     on_shutdown,
     remaining,
@@ -21,6 +22,8 @@ from samovar import (
     warm,
 )
 from samovar.caching import Stats, TTLCache
+from samovar.context import LambdaContext
+from samovar.invocation import Invocation
 from samovar.streaming import AsyncStream, Stream
 
 
@@ -144,6 +147,12 @@ assert_type(asyncio.run(connect()), int)
 assert_type(TTLCache(snapshot="drop"), TTLCache)
 assert_type(close(), None)
 assert_type(remaining(), float)
+assert_type(current(), Invocation | None)
+if (invocation := current()) is not None:
+    assert_type(invocation.id, str)
+    assert_type(invocation.trace_id, str | None)
+    assert_type(invocation.tenant_id, str | None)
+    assert_type(invocation.context, LambdaContext | None)
 assert_type(cache, TTLCache)
 samovar.cache.set("key", 1, ttl=5)
 

@@ -165,7 +165,7 @@ class Companion:
         if context is None:
             context = _current_context()
         limit = _limit(context, timeout)
-        description = protocol.encode_context(context, posix.environ.get(b"_X_AMZN_TRACE_ID", b""))
+        description = protocol.encode_context(context, _trace_id())
         request = protocol.encode_request(event, description)
         try:
             return self._ask(event, request, limit)
@@ -489,6 +489,13 @@ def _current_context() -> "LambdaContext | None":
     return None if invocation is None else invocation.context
 
 
+def _trace_id() -> bytes:
+    if not environment.shared:
+        return posix.environ.get(b"_X_AMZN_TRACE_ID", b"")
+    invocation = environment.invocation
+    return ((invocation and invocation.trace_id) or "").encode("utf-8", "surrogateescape")
+
+
 def _start_up_ends() -> float:
     """Return the time on the monotonic clock until which a program's start-up is waited for."""
     latest = monotonic() + _START_UP
@@ -528,6 +535,8 @@ def _deadline(context: "Any") -> "float | None":
     if remaining is None or not getattr(context, "_epoch_deadline_time_in_ms", True):
         return None
     left = remaining()
+    if not left and environment.shared:
+        return None  # the code runs on after a time-out
     left = (left if left < _LONGEST_WAIT else _LONGEST_WAIT) / 1000
     # Near the end, half of what is left.
     return monotonic() + (left - _MARGIN if left > 2 * _MARGIN else left / 2)

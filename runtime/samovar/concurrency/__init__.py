@@ -11,6 +11,8 @@ from typing import NoReturn
 from samovar import loop
 from samovar.concurrency import settings
 
+_ONE_PROCESS = "asgi:", "exec:"  # one event loop serves all; the program has processes of its own
+
 
 def run(handler_name: str | None = None) -> NoReturn:
     """Run the environment until the platform ends it. handler_name: instead of `_HANDLER`.
@@ -22,10 +24,10 @@ def run(handler_name: str | None = None) -> NoReturn:
     except ValueError as exc:
         loop.die(str(exc))
     name, address = loop.settings(handler_name)
-    if mode == "thread" or name.startswith("asgi:"):
+    if mode == "thread" or name.startswith(_ONE_PROCESS):
         from samovar.concurrency import pollers
 
         pollers.run(name, address, count)
     from samovar.concurrency import workers
 
-    workers.run(name, address, workers.shares(count, mode))
+    workers.run(name, address, workers.shares(count, mode), threaded=mode == "hybrid")

@@ -1,4 +1,8 @@
-"""What belongs to an invocation, where several are in flight in one process: it is found through a context variable."""
+"""What belongs to an invocation, where several are in flight in one process: it is found through a context variable.
+
+Each poller sets the variable in a context of its own; asyncio hands it on to tasks, and `handed_on` to threads. A
+thread or task that goes on when its invocation has ended still reads that one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from samovar.environment import Environment, environment
 if TYPE_CHECKING:
     from samovar.invocation import Invocation
 
-_invocation: ContextVar[Invocation | None] = ContextVar("samovar.invocation", default=None)
+variable: ContextVar[Invocation | None] = ContextVar("samovar.invocation", default=None)
 _NO_IDS: tuple[str, str | None] = "", None
 
 
@@ -21,18 +25,21 @@ class SharedEnvironment(Environment):
 
     @property
     def invocation(self) -> Invocation | None:  # type: ignore[override]
-        return _invocation.get()
+        return variable.get()
 
     @property
     def log_ids(self) -> tuple[str, str | None]:  # type: ignore[override]
-        invocation = _invocation.get()
-        return _NO_IDS if invocation is None else (invocation.id, invocation.tenant_id)
+        own = variable.get()
+        return _NO_IDS if own is None else (own.id, own.tenant_id)
 
-    def begin(self, invocation: Invocation) -> None:
-        _invocation.set(invocation)
+    def begin(self, begun: Invocation) -> None:
+        self.in_flight.add(begun)
+        variable.set(begun)
 
     def end(self) -> None:
-        _invocation.set(None)
+        if (ended := variable.get()) is not None:
+            self.in_flight.discard(ended)
+            variable.set(None)
 
 
 def set_up() -> None:

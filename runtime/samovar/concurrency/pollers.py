@@ -7,15 +7,16 @@ environment. Knows the loop's steps and the Runtime API client.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
+from contextlib import suppress
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import bridge, current, settings
+from samovar.concurrency import current, handed_on, output, settings, sigterm, trace, xray
+from samovar.concurrency.bridge import Bridge
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import Fault
@@ -32,54 +33,72 @@ _FAILURES = 12  # of /next in a row, after about half a minute, at which a polle
 _LOOK = 1.0  # s between two looks whether a handler has ended its thread
 # s from SIGTERM. Lambda kills an environment with internal extensions alone after 0.5 s, else after 2 s ("Lambda
 # execution environment lifecycle").
-_UNTIL_HOOKS, _UNTIL_END = 0.3, 2.0
+_UNTIL_HOOKS, _UNTIL_CUT, _UNTIL_END = 0.3, 1.8, 2.0
 _STEP = 0.005  # s between two looks whether an invocation is still in flight
+
+
+def share(count: int) -> None:
+    """Have the environment know the invocation of each thread and task from now on. count: how many at once."""
+    environment.companions = min(count, 2 * settings.processors())
+    for module in current, handed_on, trace, xray:
+        module.set_up()
 
 
 def run(name: str, address: str, count: int) -> NoReturn:
     """Run INIT, then `count` pollers until the environment ends."""
-    current.set_up()
-    environment.companions = min(count, 2 * settings.processors())
-    client = loop.connect(address)
-    loop.run_environment(client, name, lambda client, handle: Pollers(client, address, handle, count).serve())
+    output.announce(count, count)
+    output.set_up(1)
+    share(count)
+    loop.run_environment(
+        loop.connect(address),
+        name,
+        lambda client, handle: Pollers(lambda number: RuntimeClient(address), handle, count).serve(),
+    )
 
 
 class Pollers:
-    """The pollers of a process, and its end."""
+    """The pollers of a process, and its end. connect: makes the client of the poller with this number."""
 
-    def __init__(self, client: RuntimeClient, address: str, handle: Handle, count: int) -> None:
-        self._address = address
+    def __init__(self, connect: Callable[[int], RuntimeClient], handle: Handle, count: int) -> None:
+        self._connect = connect
         self._handle = handle
         self._context = copy_context()  # that of INIT; each invocation has a copy
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()  # for the main thread
-        clients = [client, *(loop.connect(address) for _ in range(count - 1))]
-        self._pollers = [self._poller(client, number) for number, client in enumerate(clients)]
+        self._pollers = [self._poller(number) for number in range(count)]
+        self._bridge = Bridge(self.call)
         self.stopping = False
+        self.gave_up = False  # whether the Runtime API has given no poller an event for long
 
-    def _poller(self, client: RuntimeClient, number: int) -> Poller:
-        return Poller(self, client, self._handle, self._context, number)
+    def _poller(self, number: int) -> Poller:
+        return Poller(self, self._connect(number), self._handle, self._context, number)
 
     def serve(self) -> NoReturn:
         """Serve every invocation from now on. Called in the main thread."""
         os.register_at_fork(after_in_child=self._forked)
-        if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, environment.sigterm):
-            signal.signal(signal.SIGTERM, lambda signum, frame: self.call(self._terminate))
-        bridge.set_up(self.call)
+        sigterm.take(lambda signum, frame: self.call(self._terminate))
         for poller in self._pollers:
             poller.start()
         while True:
-            bridge.run_loop(_LOOK)
+            self._run_loop()
             try:
-                call = self._calls.get(timeout=0 if bridge.has_loop() else _LOOK)
+                call = self._calls.get(timeout=0 if self._bridge.has_loop() else _LOOK)
             except Empty:
                 self._look()
             else:
                 call()
 
+    def _run_loop(self) -> None:
+        try:
+            self._bridge.run_loop(_LOOK)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            self.end(exc)
+        except BaseException as exc:  # from a signal handler, which knows no invocation
+            logs.exception("The event loop was interrupted", exc)
+
     def call(self, f: Callable[[], object]) -> None:
         """Have the main thread call f(). Any thread may ask, and a signal handler."""
         self._calls.put(f)
-        bridge.interrupt()
+        self._bridge.interrupt()
 
     def end(self, exc: BaseException) -> None:
         """End the environment by an exception, in the main thread, after what is in flight."""
@@ -94,6 +113,7 @@ class Pollers:
     def gives_up(self) -> None:
         """Take note that a poller has ended. The last one ends the environment."""
         if not self.stopping and not any(poller.polls for poller in self._pollers):
+            self.gave_up = True
             self.end(SystemExit(1))
 
     def _look(self) -> None:
@@ -101,23 +121,24 @@ class Pollers:
         for at, poller in enumerate(self._pollers):
             if poller.polls and not poller.is_alive():
                 logs.record("ERROR", f"A handler has ended its thread, samovar-{at}: it is replaced")
-                self._pollers[at] = new = self._poller(loop.connect(self._address), at)
+                self._pollers[at] = new = self._poller(at)
                 new.lost = poller.invocation
                 new.start()
 
     def _terminate(self) -> NoReturn:
-        """End the environment as Lambda asks: no new polls, what is in flight has the time that there is, then the
-        hooks, once.
+        """End the environment as Lambda asks: no new polls, and the hooks run once. What is in flight has the time that
+        there is; after that coroutines are cancelled, and what is streamed is closed.
         """
         began = time.monotonic()
         self._stop_polling()
         self._wait_for_flights(_UNTIL_HOOKS)
         for end in environment.at_shutdown:
             end()
+        self._wait_for_flights(_UNTIL_CUT - (time.monotonic() - began))
+        self._cut_off()
         self._wait_for_flights(_UNTIL_END - (time.monotonic() - began))
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise SystemExit(1)  # where SIGTERM is blocked
+        sigterm.die()
+        raise SystemExit(1)
 
     def _stop_polling(self) -> None:
         self.stopping = True
@@ -125,9 +146,20 @@ class Pollers:
             poller.stop()
 
     def _wait_for_flights(self, seconds: float) -> None:
+        """Wait until all pollers have ended, which those do at once that have nothing in flight."""
         end = time.monotonic() + seconds
-        while any(poller.invocation is not None for poller in self._pollers) and time.monotonic() < end:
-            bridge.sleep(_STEP)
+        while any(poller.polls for poller in self._pollers) and time.monotonic() < end:
+            with suppress(Exception, SystemExit):  # the environment ends already
+                self._bridge.sleep(_STEP)
+
+    def _cut_off(self) -> None:
+        flying = [poller for poller in self._pollers if poller.invocation is not None]
+        if flying:
+            ids = ", ".join(poller.invocation.id for poller in flying if poller.invocation is not None)
+            logs.record("WARNING", f"The environment ends: out of time for the invocations {ids}")
+        for poller in flying:
+            poller.cut_off()
+        self._bridge.cancel()
 
     def _forked(self) -> None:
         """Leave events and responses to the parent, in a child that a handler has forked."""
@@ -168,13 +200,17 @@ class Poller:
         if self.invocation is None:
             self._client.stop_waiting()
 
+    def cut_off(self) -> None:
+        """End a response that is being streamed, also where its reader takes no more."""
+        self._client.stop_waiting()
+
     def disown(self) -> None:
         self._client.disown()
 
     def _run(self) -> None:
         try:
             if self.lost is not None:
-                self._report(self.lost, Fault("Runtime.ExitError", "The handler has ended its thread"))
+                self._context.copy().run(self._fail_lost, self.lost)
                 self.lost = None
             while (invocation := self._next()) is not None:
                 self.invocation = invocation
@@ -210,20 +246,25 @@ class Poller:
         environment.begin(invocation)
         try:
             self._answer(invocation)
-            if environment.after_response:
-                for work in environment.after_response:
-                    work()
-                self._handle = loop.attached(self._client, self._handle)
+            for work in environment.after_response:
+                work()
         except SystemExit:
             raise
         except BaseException as exc:  # a fault of ours, or of a hook
             logs.exception("The runtime failed after a response", exc)
         finally:
+            output.end_lines(self._group.call)
             environment.end()
+
+    def _fail_lost(self, invocation: Invocation) -> None:
+        environment.begin(invocation)
+        self._report(invocation, Fault("Runtime.ExitError", "The handler has ended its thread"))
+        environment.end()
 
     def _answer(self, invocation: Invocation) -> None:
         try:
             self._begin(invocation)
+            self._handle = loop.attached(self._client, self._handle)  # an agent may have come with another invocation
             response = self._handle(invocation)
         except SystemExit:
             raise

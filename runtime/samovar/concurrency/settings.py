@@ -13,12 +13,16 @@ _QUOTA = "/sys/fs/cgroup/cpu.max"  # of cgroup 2: processor time and the period 
 def read() -> tuple[int, str]:
     """Return how many invocations may be in flight, and the mode. Raises ValueError, which names the variable."""
     value = os.environ.get(_COUNT, "")
-    if not (value.isascii() and value.isdecimal() and int(value) > 0):
+    try:
+        count = int(value)
+    except ValueError:
+        count = 0
+    if count < 1:
         raise ValueError(f"{_COUNT}={value!r}: want the number of invocations at the same time, 1 or more")
     mode = os.environ.get(_MODE, "") or "process"
     if mode not in _MODES:
         raise ValueError(f"{_MODE}={mode!r}: want process, thread or hybrid; without it, process")
-    return int(value), mode
+    return count, mode
 
 
 def processors() -> int:

@@ -1,10 +1,30 @@
-"""Several processes that serve, and the one that supervises them."""
+"""Several processes that serve, and the one that supervises them, which never imports the handler.
+
+The first worker is forked alone: if it finds that the handler is async it serves all by itself, else the others are
+forked. A worker that dies is replaced, and what it had in flight is failed; one that fails INIT is not replaced.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
+import sys
+import time
 from typing import NoReturn
 
-from samovar.concurrency import settings
+from samovar import codec, logs, loop
+from samovar.concurrency import output, settings, sigterm, worker
+from samovar.concurrency.flights import GIVES_UP, SERVES_ALL, STARTS, Board, Slot
+from samovar.environment import environment
+from samovar.runtime_api import ApiError, RuntimeClient
+
+_SIGNALS = {signal.SIGCHLD, signal.SIGTERM}
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # s, before a worker is replaced that has died soon
+_SOON = 10.0  # s after the end of its INIT
+# s from SIGTERM. Lambda kills an environment with internal extensions alone after 0.5 s, else after 2 s ("Lambda
+# execution environment lifecycle").
+_UNTIL_HURRY, _UNTIL_KILL = 0.3, 1.9
 
 
 def shares(count: int, mode: str) -> list[int]:
@@ -17,6 +37,242 @@ def shares(count: int, mode: str) -> list[int]:
     return [count // processes + (number < count % processes) for number in range(processes)]
 
 
-def run(name: str, address: str, shares: list[int]) -> NoReturn:
-    """Run a process for each share, until all have ended."""
-    raise NotImplementedError
+def run(name: str, address: str, shares: list[int], *, threaded: bool) -> NoReturn:
+    """Run a process for each share, until all have ended. threaded: whether they serve with pollers."""
+    loop.connect(address)  # ends here where the address is none
+    if threaded:
+        from samovar.concurrency import pollers  # noqa: F401 (once, for all of them)
+    output.announce(len(shares), sum(shares))
+    Supervisor(name, address, shares, threaded).run()
+
+
+class Place:
+    """A worker and its successors, one at a time. pid: 0 where there is none. due: when to start the next."""
+
+    def __init__(self, number: int, slots: list[Slot]) -> None:
+        self.number = number
+        self.slots = slots
+        self.pid = 0
+        self.lifeline = -1  # a descriptor that the worker sees close when the supervisor dies
+        self.serves_since: float | None = None
+        self.pause = 0.0
+        self.due: float | None = None
+
+
+class Supervisor:
+    """Forks the workers, replaces them, and ends with them."""
+
+    def __init__(self, name: str, address: str, shares: list[int], threaded: bool) -> None:
+        self._name = name
+        self._address = address
+        self._threaded = threaded
+        self._board = Board(len(shares), sum(shares))
+        self._places = [
+            Place(number, self._board.slots(sum(shares[:number]), share)) for number, share in enumerate(shares)
+        ]
+        self._all_slots = self._board.slots(0, sum(shares))
+        self._scouting = True  # only the first has been forked
+        self._stopping_since: float | None = None
+        self._status = 1  # to end with
+        self._pid = os.getpid()
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+    def run(self) -> NoReturn:
+        """Supervise until there is no worker, and none to come."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._places[0].due = 0
+        while True:
+            self._start_those_due()
+            if not any(place.pid or place.due is not None for place in self._places):
+                self._end()
+            got = signal.sigtimedwait(_SIGNALS, self._time_to_wait())
+            if got is not None and got.si_signo == signal.SIGTERM:
+                self._terminate()
+            self._push()
+            self._see_who_serves()
+            while (ended := _reap()) is not None:
+                self._see_end(*ended)
+
+    def _time_to_wait(self) -> float:
+        now = time.monotonic()
+        times = [place.due for place in self._places if place.due is not None]
+        if self._stopping_since is not None:
+            times += [self._stopping_since + seconds for seconds in (_UNTIL_HURRY, _UNTIL_KILL)]
+        return min((at - now for at in times if at > now), default=60.0)
+
+    # --- the beginning of a worker
+
+    def _start_those_due(self) -> None:
+        for place in self._places:
+            if place.due is not None and place.due <= time.monotonic():
+                place.due = None
+                self._start(place)
+
+    def _start(self, place: Place) -> None:
+        self._board.set_state(place.number, STARTS)
+        place.serves_since = None
+        read, write = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            os.close(read)
+            os.close(write)
+            self._replace(place, f"Worker {place.number} cannot be started: {exc}", serving=0)
+            return
+        if not pid:
+            os.close(write)
+            self._become_worker(place, read)
+        os.close(read)
+        place.pid, place.lifeline = pid, write
+
+    def _become_worker(self, place: Place, lifeline: int) -> NoReturn:
+        for other in self._places:
+            if other.lifeline >= 0:
+                os.close(other.lifeline)
+        # The kernel sends SIGTERM when the other end is closed: a supervisor that is killed leaves no worker behind.
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGTERM)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        if os.getppid() != self._pid:
+            os._exit(1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        output.set_up(len(self._places))
+        worker.run(
+            self._name,
+            self._address,
+            self._board,
+            place.number,
+            place.slots,
+            threaded=self._threaded,
+            if_async=self._all_slots if self._scouting else None,
+        )
+
+    def _see_who_serves(self) -> None:
+        for place in self._places:
+            state = self._board.state(place.number)
+            if place.pid and place.serves_since is None and state != STARTS:
+                place.serves_since = time.monotonic()
+                if self._scouting:
+                    self._scouting = False
+                    if state == SERVES_ALL:
+                        place.slots = self._all_slots
+                        self._places, self._threaded = [place], True
+                    elif self._stopping_since is None:
+                        for other in self._places[1:]:
+                            other.due = 0
+
+    # --- its end
+
+    def _see_end(self, pid: int, status: int) -> None:
+        """Take note that a child has ended: a worker, or an orphan where this is process 1."""
+        place = next((place for place in self._places if place.pid == pid), None)
+        if place is None:
+            return
+        os.close(place.lifeline)
+        place.pid, place.lifeline = 0, -1
+        code = os.waitstatus_to_exitcode(status)
+        self._status = code if code > 0 else 1
+        ending = _ending(status)
+        for slot in place.slots:
+            if not slot.is_empty():
+                self._fail_flight(slot, _exit_error(ending))
+        if self._stopping_since is not None:
+            return
+        what = f"Worker {place.number} ended: {ending}"
+        state = self._board.state(place.number)
+        if place.serves_since is None:
+            logs.record("ERROR", f"{what}. Its INIT was not over: it is not replaced")
+            if code < 0:
+                self._fail_init(_exit_error(ending))
+        elif state == GIVES_UP:
+            logs.record("ERROR", f"{what}. The Runtime API gave it no event: it is not replaced")
+        else:
+            self._replace(place, what, serving=time.monotonic() - place.serves_since)
+
+    def _replace(self, place: Place, what: str, serving: float) -> None:
+        """Have a place taken by another worker. serving: for how long, in s, the last one has served."""
+        place.pause = 0 if serving >= _SOON else min(max(2 * place.pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        place.due = time.monotonic() + place.pause
+        logs.record("ERROR", f"{what}. It is replaced {f'in {place.pause:g} s' if place.pause else 'at once'}")
+
+    def _fail_flight(self, slot: Slot, reason: str) -> None:
+        """Post the error of an invocation whose worker has ended."""
+        invocation = slot.read()
+        slot.clear()
+        if invocation is None:
+            logs.record("ERROR", f"{reason}. An invocation was in flight whose ids are too long to report it")
+            return
+        environment.begin(invocation)  # for the log
+        logs.record("ERROR", reason)
+        error = {"errorType": "Runtime.ExitError", "errorMessage": f"RequestId: {invocation.id} Error: {reason}"}
+        try:
+            RuntimeClient(self._address).fail(invocation, codec.dumps(error), "Runtime.ExitError", b"")
+        except ApiError as exc:
+            logs.record("WARNING", f"The error of this invocation was refused: {exc}")
+        environment.end()
+        environment.log_ids = "", None
+
+    def _fail_init(self, reason: str) -> None:
+        error = {"errorType": "Runtime.ExitError", "errorMessage": f"Error: {reason}"}
+        try:
+            RuntimeClient(self._address).fail_init(codec.dumps(error), "Runtime.ExitError")
+        except ApiError as exc:
+            if exc.status != 403:  # another worker serves
+                logs.record("WARNING", f"The error of INIT was refused: {exc}")
+
+    # --- the end of all
+
+    def _terminate(self) -> None:
+        """Have all workers end, and start no more."""
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+            for place in self._places:
+                place.due = None
+            self._signal(signal.SIGTERM)
+
+    def _push(self) -> None:
+        """Tell those that have not ended in time."""
+        if self._stopping_since is not None:
+            passed = time.monotonic() - self._stopping_since
+            if passed >= _UNTIL_KILL:
+                self._signal(signal.SIGKILL)
+            elif passed >= _UNTIL_HURRY and not self._board.in_a_hurry():
+                self._board.hurry()
+                self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for place in self._places:
+            if place.pid:
+                os.kill(place.pid, number)  # it is there, or a zombie
+
+    def _end(self) -> NoReturn:
+        if self._stopping_since is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            sigterm.die()
+        else:
+            logs.record("ERROR", f"No worker is left: the environment ends with status {self._status}")
+        sys.exit(self._status)
+
+
+def _reap() -> tuple[int, int] | None:
+    """Return id and status of a child that has ended."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, status) if pid else None
+
+
+def _ending(status: int) -> str:
+    """Return how a process has ended, in Lambda's words."""
+    if not os.WIFSIGNALED(status):
+        return f"exit status {os.WEXITSTATUS(status)}"
+    number = os.WTERMSIG(status)
+    name = (signal.strsignal(number) or f"signal {number}").lower()
+    return f"signal: {name}{' (core dumped)' if os.WCOREDUMP(status) else ''}"
+
+
+def _exit_error(ending: str) -> str:
+    if ending == "exit status 0":
+        return "Runtime exited without providing a reason"
+    return f"Runtime exited with error: {ending}"

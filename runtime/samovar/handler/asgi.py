@@ -31,30 +31,37 @@ def load(rest: str) -> "Handle":
     application, other = web.find("asgi", rest)
     lifespan = Lifespan(application)
     lifespan.start_up()
-    cycles: list[Cycle] = []  # the one whose application has not returned yet
+    cycles: dict[Invocation | None, Cycle] = {}  # those whose application has not returned yet
+    make: type[Cycle] = Cycle
+    if environment.shared:
+        from samovar.handler.asgi_shared import SharedCycle as make
     streamed: web.Streamed | None = None
     if web.streams():
         from samovar.handler.asgi_stream import StreamedCycle
+
+        make_streamed: type[StreamedCycle] = StreamedCycle
+        if environment.shared:
+            from samovar.handler.asgi_shared import SharedStreamedCycle as make_streamed
 
         def stream(
             request: "Request", event: "dict[str, Any]", invocation: "Invocation", prelude: "web.Prelude"
         ) -> StreamedCycle:
             scope = _scope(request, event, invocation, lifespan.state)
-            cycle = StreamedCycle(application, request, scope, stop_time(invocation), prelude)
-            cycles.append(cycle)
+            cycle = make_streamed(application, request, scope, stop_time(invocation), prelude)
+            cycles[environment.invocation] = cycle
             aio.run(cycle.begin())
             return cycle
 
         streamed = stream
 
     def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> "Answer":
-        cycle = Cycle(application, request, _scope(request, event, invocation, lifespan.state), stop_time(invocation))
-        cycles.append(cycle)
+        cycle = make(application, request, _scope(request, event, invocation, lifespan.state), stop_time(invocation))
+        cycles[environment.invocation] = cycle
         return cycle.answer()
 
     def finish() -> None:
-        if cycles:
-            cycles.pop().finish()
+        if cycle := cycles.pop(environment.invocation, None):
+            cycle.finish()
             aio.warn_of_tasks()
 
     environment.after_response.insert(0, finish)  # before deferred calls
@@ -95,7 +102,10 @@ class Lifespan:
     def __init__(self, application: "Any") -> None:
         self._application = application
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._answers: asyncio.Queue[Any] = asyncio.Queue()  # messages; an exception; None for a return
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()  # messages; an exception; None for its end
+        self._starting = False  # it has been told to start
+        self._failed = False  # it has said that it could not
+        self._due = "lifespan.startup"  # what its next message is about
         self.state: dict[str, Any] | None = {}
 
     def start_up(self) -> None:
@@ -110,7 +120,9 @@ class Lifespan:
             raise Fault("Runtime.StartupFailed", f"The application's start-up failed: {answer.get('message', '')}")
         else:  # "If an exception is raised … the server must continue" (ASGI, lifespan)
             self.state = None
-            if answer is not None and logs.level_name() == "DEBUG":
+            if answer is not None and self._starting:
+                logs.exception("The application's start-up failed, and it is served without a lifespan", answer)
+            elif answer is not None and logs.level_name() == "DEBUG":
                 logs.record("DEBUG", f"The application has no lifespan: {type(answer).__name__}: {answer}")
 
     def shut_down(self) -> None:
@@ -135,9 +147,25 @@ class Lifespan:
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+        answer = None
         try:
-            await self._application(scope, self._events.get, self._answers.put)
+            await self._application(scope, self._receive, self._send)
         except Exception as exc:
-            self._answers.put_nowait(exc)
-        else:
-            self._answers.put_nowait(None)
+            answer = exc
+        except asyncio.CancelledError:
+            pass
+        self._answers.put_nowait(answer)
+
+    async def _receive(self) -> "dict[str, Any]":
+        if self._failed:  # there is no more to come, and INIT waits for its end
+            raise asyncio.CancelledError("the start-up failed")
+        self._starting = True
+        return await self._events.get()
+
+    async def _send(self, message: "dict[str, Any]") -> None:
+        kind = message["type"]
+        if kind not in (f"{self._due}.complete", f"{self._due}.failed"):  # one that takes each scope for a request
+            raise RuntimeError(f"{kind!r} was sent where '{self._due}.complete' is due")
+        self._due = "lifespan.shutdown"
+        self._failed = kind == "lifespan.startup.failed"
+        self._answers.put_nowait(message)

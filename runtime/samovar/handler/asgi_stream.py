@@ -4,8 +4,10 @@ Imported where `SAMOVAR_RESPONSE_MODE` is `stream`. Knows the event loop; knows 
 """
 
 import asyncio
+from time import time
 
 from samovar import aio, logs
+from samovar.environment import environment
 from samovar.errors import is_failure
 from samovar.handler.asgi_cycle import Cycle
 from samovar.handler.sources.http import failed
@@ -26,7 +28,8 @@ class StreamedCycle(Cycle):
         self, application: "Any", request: "Request", scope: "dict[str, Any]", end: float, prelude: "Prelude"
     ) -> None:
         super().__init__(application, request, scope, end)
-        self.wait: Callable[[int], None] | None = _wait
+        self.wait: Callable[[int], None] | None = None if environment.shared else _wait
+        self.status = 0
         self._prelude = prelude
         self._head: bytes | None = None  # not sent yet
         self._chunk = b""
@@ -42,6 +45,8 @@ class StreamedCycle(Cycle):
         """Start the application and wait for the first message with its body, or for its failure."""
         self._task = asyncio.get_running_loop().create_task(self._run())
         await self._news_in_time()
+        if self._failure is not None and not self._begun:
+            raise self._failure
 
     def __iter__(self) -> "StreamedCycle":
         return self
@@ -65,10 +70,18 @@ class StreamedCycle(Cycle):
             aio.run(self._next())
 
     def close(self) -> None:
-        """Tell the application that its answer is taken no longer, where it is not whole."""
+        """Let the application end, where its answer is not whole: by an OSError from `send`, or cancelled where it
+        does not wait there. At once, as after SIGTERM there is no later.
+        """
         if not self._whole:
-            self._gone = True
-            self._wanted.set()
+            self._leave()
+            self.finish()
+
+    def _leave(self) -> None:
+        self._gone = True
+        if self._wanted.is_set() and self._task is not None:
+            self._task.cancel()
+        self._wanted.set()
 
     async def _next(self) -> None:
         self._news.clear()
@@ -81,9 +94,13 @@ class StreamedCycle(Cycle):
                 await self._news.wait()
         except TimeoutError:
             assert self._task is not None
+            self._gone = True
             self._task.cancel()
             await asyncio.wait([self._task])
             raise TimeoutError("cancelled: the invocation's time was nearly up") from None
+
+    def _time_left(self) -> "float | None":
+        return None if self._end == float("inf") else max(0.0, self._end - time())
 
     async def _run(self) -> None:
         try:
@@ -92,6 +109,8 @@ class StreamedCycle(Cycle):
                 raise RuntimeError("the application returned before its response was complete")
         except BaseException as exc:
             if not is_failure(exc):
+                self._failure = exc
+                self._news.set()
                 raise
             assert self._task is not None
             if self._gone or self._task.cancelling():
@@ -101,11 +120,13 @@ class StreamedCycle(Cycle):
             elif not self._begun:
                 logs.exception("The application failed", exc)
                 answer = failed()
+                self.status = answer.status
                 self._head, self._chunk = self._prelude(answer.status, answer.headers), answer.body
                 self._whole = True
             else:
                 self._failure = exc  # into the trailers, and the log
         self._news.set()
+        self._ended()
 
     async def _send(self, message: "dict[str, Any]") -> None:
         kind = message["type"]
@@ -116,10 +137,11 @@ class StreamedCycle(Cycle):
         if kind == "http.response.start" and self._start is None:
             headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
             self._head = self._prelude(message["status"], headers)
+            self.status = message["status"]
             self._start = message
         elif kind == "http.response.body" and self._start is not None:
             self._begun = True
-            self._chunk = message.get("body", b"")
+            self._chunk = bytes(message.get("body", b""))
             self._whole = not message.get("more_body")
             self._news.set()
             if self._whole:

@@ -1,4 +1,4 @@
-"""`samovar doctor MODULE.FUNCTION`: where a function's INIT spends its time, and what to change.
+"""`samovar doctor MODULE.FUNCTION`: where a function's INIT spends its time, what it shares, and what to change.
 
 Imports the handler in fresh interpreters under `-X importtime`, with the same sys.path as `bootstrap`, and never writes
 bytecode, as if in a read-only /var/task. The tree is the interpreter's own record. Whether bytecode exists and will
@@ -15,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 from typing import Any
 
-from samovar.local import console
+from samovar.local import console, shared_state
 from samovar.local.compile import cached
 
 RUNS = 3  # the fastest is shown: a disturbance can only make an import slower
@@ -261,7 +262,7 @@ def report(handler: str, root: Path, found: Examined, lazy: Examined | None) -> 
     if not found.tree:
         lines.append("                   no imports")
     lines += ["", *_bytecode(sources(found.modules, root), root), *_advice(handler, root, found, lazy)]
-    return lines
+    return lines + _shared(found, root)
 
 
 def _branch(node: Import, whole: float, indent: str) -> list[str]:
@@ -326,6 +327,21 @@ def _advice(handler: str, root: Path, found: Examined, lazy: Examined | None) ->
         lines.append(f"SAMOVAR_LAZY_IMPORTS=all: the handler's import takes {lazy.ms:.0f} ms instead of {found.ms:.0f}")
     elif found.ms >= 50:
         lines.append("On Python 3.15, SAMOVAR_LAZY_IMPORTS=all postpones each import until its module is used.")
+    return lines
+
+
+def _shared(found: Examined, root: Path) -> list[str]:
+    """Return what the function's own modules share between invocations at the same time, as lines."""
+    lines = []
+    for name, origin in sorted(found.modules.items()):
+        if origin and origin.endswith(".py") and _is_own(name, found, root):
+            with tokenize.open(origin) as source:
+                shared = shared_state.find(source.read())
+            for each in shared:
+                file = Path(origin).relative_to(root)
+                lines.append(f"{file}:{each.line}: {each.text}\n  → {each.advice}")
+    if lines:
+        lines[:0] = ["", "Shared by invocations at the same time, with AWS_LAMBDA_CONCURRENCY_MODE=thread or hybrid:"]
     return lines
 
 

@@ -1,0 +1,6 @@
+class ConfigurationError(Exception):
+    pass
+
+
+class LifespanFailure(Exception):
+    pass

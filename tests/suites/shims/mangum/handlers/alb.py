@@ -1,0 +1,3 @@
+from mangum.handlers import Handler as ALB
+
+__all__ = ["ALB"]

@@ -1,0 +1,3 @@
+from mangum.handlers import Handler as LambdaAtEdge
+
+__all__ = ["LambdaAtEdge"]
