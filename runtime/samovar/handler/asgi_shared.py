@@ -73,9 +73,6 @@ class SharedStreamedCycle(StreamedCycle):
     def _ended(self) -> None:
         pass  # the event loop goes on
 
-    def _ended(self) -> None:
-        pass  # the event loop goes on
-
 
 def _bridge() -> "tuple[Bridge, asyncio.AbstractEventLoop]":
     bridge = environment.bridge
