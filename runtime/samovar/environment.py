@@ -24,6 +24,7 @@ class Environment:
 
     running: whether there are invocations, and so a response after which to work.
     shared: whether several invocations are in flight at the same time (`concurrency`).
+    companions: how many processes a companion has that is not told: more than 1 only where the environment is shared.
     invocation: the one in flight, from /next until the work after its response is done; where the environment is
     shared, that of the thread or task that asks.
     log_ids: request id and tenant id for log records: those of the invocation in flight, or of the one before, as a
@@ -49,6 +50,7 @@ class Environment:
         "at_snapshot",
         "attach",
         "bridge",
+        "companions",
         "event_loop",
         "in_flight",
         "invocation",
@@ -65,6 +67,7 @@ class Environment:
         self.running = False
         self.shared = False
         self.in_flight: set[Invocation] = set()
+        self.companions = 1
         self.invocation: Invocation | None = None
         self.log_ids: tuple[str, str | None] = "", None
         self.at_init_end: list[Callable[[], object]] = []

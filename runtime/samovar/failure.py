@@ -5,6 +5,7 @@ client, the report and the log; knows nothing of the loop.
 """
 
 import posix
+from _thread import allocate_lock
 
 from samovar import codec, logs
 from samovar.runtime_api import ApiError
@@ -12,7 +13,6 @@ from samovar.runtime_api import ApiError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from samovar.invocation import Invocation
     from samovar.runtime_api import RuntimeClient
@@ -21,7 +21,8 @@ _RESERVED = 1 << 22  # bytes of address space, never touched: what a report impo
 _FALLBACK = (
     b'{"errorMessage":"The failure cannot be described","errorType":"Runtime.Unknown","requestId":"","stackTrace":[]}'
 )
-_reserve: "list[Any]" = []  # memory and a descriptor
+_reserve: "list[tuple[bytes, int]]" = []  # memory and a descriptor, in one step for threads that fail at the same time
+_holding = allocate_lock()
 
 
 def report(
@@ -77,23 +78,29 @@ def hold_reserve() -> None:
     """Keep back some memory and a descriptor, so that a failure can be reported when a function has used up all the
     others.
     """
-    size = _RESERVED
-    while not _reserve and size >= _RESERVED // 8:
-        try:
-            memory = bytes(size)
-            _reserve[:] = memory, posix.open("/", posix.O_RDONLY)
-        except MemoryError:
-            size //= 2
-        except OSError:
-            return  # they are still used up
+    if not _holding.acquire(False):
+        return  # another thread does it
+    try:
+        size = _RESERVED
+        while not _reserve and size >= _RESERVED // 8:
+            try:
+                memory = bytes(size)
+                _reserve.append((memory, posix.open("/", posix.O_RDONLY)))
+            except MemoryError:
+                size //= 2
+            except OSError:
+                return  # they are still used up
+    finally:
+        _holding.release()
 
 
 def give_up_reserve() -> None:
     """Free what is kept back: the next step needs it."""
-    if _reserve:
-        descriptor = _reserve.pop()
-        _reserve.clear()
-        try:
-            posix.close(descriptor)
-        except OSError:
-            pass  # the function has closed it
+    try:
+        _, descriptor = _reserve.pop()
+    except IndexError:
+        return
+    try:
+        posix.close(descriptor)
+    except OSError:
+        pass  # the function has closed it

@@ -48,17 +48,17 @@ class TextFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__(_TEXT, _DATE)
-        self._second = -1
-        self._date = ""
+        self._last = -1, ""  # a second and its date
 
     def formatTime(self, record: logging.LogRecord, datefmt: "str | None" = None) -> str:
         if datefmt != _DATE or self.converter is not time.gmtime or logging.Formatter.formatTime is not _format_time:
             return super().formatTime(record, datefmt)
-        second = int(record.created)
-        if second != self._second:
-            self._date = time.strftime(_DATE, time.gmtime(second))
-            self._second = second
-        return self._date
+        second, date = self._last
+        if second != int(record.created):
+            second = int(record.created)
+            date = time.strftime(_DATE, time.gmtime(second))
+            self._last = second, date
+        return date
 
 
 class JsonFormatter(logging.Formatter):

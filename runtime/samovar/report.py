@@ -150,10 +150,12 @@ class _Source:
         self._checked: set[str] = set()
 
     def line(self, path: str, line: int, module: "dict[str, Any]") -> str:
-        search_path = sys.path
+        search_path, library = sys.path, sys._stdlib_dir  # type: ignore[attr-defined]
+        longer: list[str] | None = None
         try:
             # The function may have removed the standard library's folder, and linecache imports when it reads.
-            sys.path = [*search_path, sys._stdlib_dir]  # type: ignore[attr-defined]
+            if library not in search_path:
+                longer = sys.path = [*search_path, library]
             import linecache
 
             if path not in self._checked:
@@ -164,7 +166,8 @@ class _Source:
         except Exception:
             return ""
         finally:
-            sys.path = search_path
+            if sys.path is longer:  # and no other thread has changed it meanwhile
+                sys.path = search_path
 
 
 def _lines(frames: "list[Frame]") -> "list[str]":

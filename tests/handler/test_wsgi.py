@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,11 +13,14 @@ from wsgiref.validate import validator
 import pytest
 
 from samovar import handler
+from samovar.concurrency.current import SharedEnvironment
 from samovar.environment import environment
 from samovar.errors import Fault
+from tests import invocations
 from tests.handler import events
 from tests.handler.events import EVENTS
 from tests.invocations import invocation
+from tests.threads import together
 
 PLAIN = [("Content-Type", "text/plain")]
 
@@ -79,6 +83,39 @@ def test_the_environ_is_that_of_pep_3333_for_every_source(load: Any) -> None:
         assert (environ["wsgi.multithread"], environ["wsgi.run_once"]) == (False, False)
         assert environ["aws.event"] == event
         assert "aws.context" in environ
+
+
+def test_threads_that_serve_at_the_same_time_close_their_own_result(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[tuple[str, int]] = []
+    seen: list[bool] = []
+
+    class Body(list[bytes]):
+        def close(self) -> None:
+            closed.append((self[0].decode(), threading.get_ident()))
+
+    def app(environ: Any, start_response: Any) -> Any:
+        seen.append(environ["wsgi.multithread"])
+        start_response("200 OK", PLAIN)
+        return Body([environ["HTTP_X_NUMBER"].encode()])
+
+    call = load(app)
+    monkeypatch.setattr(environment, "__class__", SharedEnvironment)
+    monkeypatch.setattr(environment, "shared", True)
+    answered = threading.Barrier(4)
+
+    def serve(number: int) -> int:
+        for i in range(20):
+            environment.begin(invocations.invocation())
+            assert call(events.http_api(headers={"x-number": f"{number}.{i}", "host": "a"}))["body"] == f"{number}.{i}"
+            answered.wait()  # the results of all threads wait to be closed
+            after()
+            environment.end()
+        return threading.get_ident()
+
+    threads = together(4, serve)
+    expected = {(f"{number}.{i}", thread) for number, thread in enumerate(threads) for i in range(20)}
+    assert (len(closed), set(closed)) == (80, expected)
+    assert seen == [True] * 80
 
 
 def test_a_header_with_an_underscore_cannot_pass_for_another(load: Any) -> None:

@@ -229,4 +229,4 @@ def test_a_failed_init_is_told_once(start: Start) -> None:
     environment = start("raise ValueError('no')", polls=0)
     assert environment.end() != 0
     assert environment.log.count("url=/2018-06-01/runtime/init/error") == 1
-    assert "errorType: ValueError" in environment.log
+    assert '"errorType":"ValueError"' in environment.log

@@ -42,8 +42,6 @@ lock = RLock()
 class Stats:
     """A cache's counters since it was made, and its size.
 
-    A hit is counted without a lock: on the free-threaded build `hits` may fall a little short.
-
     Attributes:
         hits, misses: calls that found a fresh value, and calls that did not.
         stale: values served after their ttl.

@@ -1,5 +1,8 @@
 """SAMOVAR_METRICS=emf: a line on stdout in CloudWatch's embedded metric format, after an invocation that read a cache.
 
+A line has what the environment's caches did since the line before. With several invocations at once that may be another
+one's hit, but each is in one line: the sums are right, which is what CloudWatch shows.
+
 Imported only if that variable is set. Knows the caches' counters and what runs after a response; nothing of entries.
 Source: Amazon CloudWatch user guide, "Specification: Embedded metric format".
 """
@@ -10,6 +13,7 @@ from time import time
 
 from samovar import codec, logs
 from samovar.caching import store
+from samovar.caching.entries import lock
 from samovar.environment import environment
 
 TYPE_CHECKING = False
@@ -46,10 +50,11 @@ def _report_safely() -> None:
 def report() -> None:
     """Write what all caches of this environment together did since the last report; nothing if they did nothing."""
     now: tuple[float, ...] = _NOTHING
-    for cache in [cache for made in store.alive if (cache := made()) is not None]:
-        counted = cache.counters()
-        now = tuple(sum(each) for each in zip(now, counted, cache.reported, strict=True))
-        cache.reported = tuple(-count for count in counted)
+    with lock:  # from counting to noting what is counted, or a thread would report it as well
+        for cache in [cache for made in list(store.alive) if (cache := made()) is not None]:
+            counted = cache.counters()
+            now = tuple(sum(each) for each in zip(now, counted, cache.reported, strict=True))
+            cache.reported = tuple(-count for count in counted)
     if any(now):
         sys.stdout.write(codec.dumps(_line(now)).decode() + "\n")
 

@@ -18,7 +18,7 @@ carried out in two: for threads and for tasks.
 
 import sys
 from _contextvars import copy_context
-from _thread import allocate_lock, start_new_thread
+from _thread import RLock, allocate_lock, start_new_thread
 from _weakref import ref
 from os import urandom
 from time import sleep, time
@@ -164,6 +164,7 @@ class RedisTier:
         self._unsettled: dict[str, tuple[bytes, ref[_Load], float]] = {}
         self._lanes: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
         self.hits = self.loads = self.faults = 0
+        self._counting = RLock()  # re-entrant, as a signal handler may ask the tier
         _tiers.append(ref(self, _tiers.remove))
 
     def fetch(self, key: str, loader: "Callable[[], Any]", ttl: float) -> "Any":
@@ -238,7 +239,8 @@ class RedisTier:
                     raise TypeError("it is not a string")
                 value = self._codec.loads(reply)
             except Exception as error:
-                self.faults += 1
+                with self._counting:
+                    self.faults += 1
                 logs.record(
                     "WARNING", f"{name} in the second tier is not a value, so it is loaded: {_described(error)}"
                 )
@@ -249,12 +251,14 @@ class RedisTier:
                 void = reply
             else:
                 self._settle(load)
-                self.hits += 1
+                with self._counting:
+                    self.hits += 1
                 return True, value
 
     def _keep(self, load: "_Load", value: "Any", ttl: float) -> "Steps":
         """Write what was loaded, if this load holds the lock. Return the value as it would come out of the tier."""
-        self.loads += 1
+        with self._counting:
+            self.loads += 1
         name = load.name
         try:
             data = self._codec.dumps(value)
@@ -386,10 +390,12 @@ class RedisTier:
             if question.broken_at is self._broken_at:  # no fault since it was asked
                 self._broken_at = None
             return question.reply
-        self.faults += 1
-        if self._broken_at is None:
+        with self._counting:
+            self.faults += 1
+            first = self._broken_at is None
+            self._broken_at = now = time()
+        if first:
             logs.record("WARNING", f"The second tier fails, loading without it: {error}")
-        self._broken_at = now = time()
         for name, (lock, _, begun) in list(self._unsettled.items()):
             if now - begun > 2 * self._lock:  # at most so long it waited for the lock, and then had it
                 self._forget(name, lock)

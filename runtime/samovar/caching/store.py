@@ -12,8 +12,8 @@ less than 10 ms, is set back into these 10 ms, or stands still in them, is notic
 CLOCK_BOOTTIME does not help: it counts the machine's own suspend, but a virtual machine that its host pauses, or
 restores from a snapshot, never sees one.
 
-Threads. A hit takes no lock: it reads the dict, the tuple of the clock and the entry, each in one step, both with the
-GIL and on the free-threaded build; an entry's key and value never change. Everything else holds the lock.
+Threads. A hit takes no lock: it reads the dict, the tuple of the clock and the entry, each in one step; an entry's key
+and value never change. Everything else holds the lock. Without the GIL, free_threaded.py has what a hit does.
 
 The dict is the truth; ring and heap follow it. A key's hash may change while it is held, and a signal handler may raise
 in the middle of a change: when that shows, the ring is made anew from the dict.
@@ -59,9 +59,10 @@ class Clock:
     _window   between the first two numbers wall time is trusted; the third is the shift
     _left     hits for which the last reading is still good
     _trusted  hits for which earlier readings were good
+    _found    without the GIL: an item for each hit since the last reading
     """
 
-    __slots__ = ("_lead", "_left", "_monotonic", "_trusted", "_wall", "_window")
+    __slots__ = ("_found", "_lead", "_left", "_monotonic", "_trusted", "_wall", "_window")
 
     def __init__(self, clocks: "Clocks") -> None:
         self._wall, self._monotonic = clocks
@@ -70,6 +71,7 @@ class Clock:
         self._window = (wall, wall + WINDOW, 0.0)
         self._left = TRUSTED
         self._trusted = 0
+        self._found: list[None] = []
 
     def _read_both(self) -> float:
         """Read both clocks, note their relation, and return the time. The caller holds the lock."""
@@ -180,7 +182,7 @@ class TTLCache(Clock):
         self._flights: dict[Hashable, Flight] = {}
         alive.append(ref(self, alive.remove))
 
-    # The hit path. What `get` does is here and nowhere else.
+    # The hit path. What `get` does is here, and for a Python without the GIL in free_threaded.py.
 
     def get(self, key: "Hashable", default: "Any" = None) -> "Any":
         """Return the value under `key`, or `default` if there is none or its ttl has passed."""
@@ -574,6 +576,12 @@ class TTLCache(Clock):
                 self._flights.clear()
                 for entry in [each for each in self._entries.values() if each.expires < FOREVER]:
                     gone.append(self._take_out(entry))
+
+
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    from samovar.caching import free_threaded
+
+    free_threaded.put_into(TTLCache)
 
 
 _SHARED_TYPES = (str, bytes, int, float, bool, type(None))

@@ -9,6 +9,7 @@ nothing of Lambda.
 import gc
 import sys
 from _json import encode_basestring, encode_basestring_ascii, make_encoder, make_scanner
+from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def _new_encoder(encode_string: "Callable[[str], str]" = encode_basestring) -> "
     return make_encoder({}, _refuse, encode_string, None, ":", ",", False, False, True)
 
 
-_encode = _new_encoder()
+# Those that nobody uses at present. An encoder marks the containers that it is in, and would take the marks of another
+# thread for a circle.
+_encoders = [_new_encoder()]
 # As long as tuple and dict have only the subclasses that the interpreter started with, no value can hold another.
 _tuples, _dicts = tuple.__subclasses__, dict.__subclasses__
 _own_kinds = len(_tuples()) + len(_dicts())
@@ -68,6 +71,7 @@ _orjson_loads: "Callable[[Any], Any] | None" = None
 _orjson_dumps: "Callable[..., bytes] | None" = None
 _option = 0
 _deep = False  # whether all levels are safe
+_asked = allocate_lock()  # held from the first import of orjson on: there is one
 _seen = 0
 say: "Callable[[str], object]" = len  # told once why orjson is not used, or not for all
 
@@ -85,8 +89,8 @@ def loads(data: "Document") -> "Any":
     global _seen
     size = len(data)
     if _orjson_loads is None:
-        if size >= _LARGE and _seen >= 0:
-            _import_orjson()
+        if size >= _LARGE and not _asked.locked():
+            _ask_for_orjson()
         else:
             _seen += size
     if _orjson_loads is not None:
@@ -215,7 +219,7 @@ def dumps(value: "Any") -> bytes:
     and bytes as text. Types that it refuses are written too: dataclass, datetime, date, time, UUID, Enum. Raises
     TypeError or ValueError for any other.
     """
-    global _encode, _seen
+    global _seen
     if _orjson_dumps is not None and (_deep or _safe(value, _SAFE_LEVELS)):
         try:
             encoded = _orjson_dumps(value, None, _option)
@@ -227,17 +231,20 @@ def dumps(value: "Any") -> bytes:
     try:
         if len(_tuples()) + len(_dicts()) != _own_kinds and not _plain(value):
             raise NotPlain
-        text = "".join(_encode(value, 0))
+        try:
+            encode = _encoders.pop()
+        except IndexError:
+            encode = _new_encoder()
+        text = "".join(encode(value, 0))
+        _encoders.append(encode)  # not one that failed: it still marks the containers that it was in
     except (NotPlain, TypeError, RecursionError):
-        _encode = _new_encoder()  # the old one still marks the containers that it was in
         from samovar.codec import exact
 
         text = exact.encode(value)
-    except BaseException:
-        _encode = _new_encoder()
-        raise
-    # A lone surrogate has no UTF-8 and is escaped: what backslashreplace writes is JSON's escape as well.
-    encoded = text.encode("utf-8", "backslashreplace")
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:  # a lone surrogate has no UTF-8: what backslashreplace writes is JSON's escape
+        encoded = text.encode("utf-8", "backslashreplace")
     _seen += len(encoded)
     return encoded
 
@@ -295,20 +302,26 @@ def _safe(value: object, levels: int) -> bool:
 
 def upgrade() -> None:
     """Let orjson take over once it pays. To be called between two invocations, when no caller waits."""
-    if _orjson_loads is None and _seen >= _PAYS_SOONER:
+    if _orjson_loads is None and _seen >= _PAYS_SOONER and not _asked.locked():
         there = sum(name in sys.modules for name in _NEEDED_BY_ORJSON)
         if _seen >= _PAYS or there * 2 >= len(_NEEDED_BY_ORJSON):
-            _import_orjson()
+            _ask_for_orjson()
+
+
+def _ask_for_orjson() -> None:
+    """Import orjson, once: a thread that comes meanwhile or later goes on with the engine that there is."""
+    if _asked.acquire(False):
+        _import_orjson()
 
 
 def _import_orjson() -> None:
-    global _orjson_loads, _orjson_dumps, _option, _deep, _seen
+    global _orjson_loads, _orjson_dumps, _option, _deep
     try:
         from samovar.codec import engine
 
+        # In this order: until _deep is true, another thread gives dumps only what it writes with any option.
         _orjson_loads, _orjson_dumps, _option, _deep = engine.find()
     except Exception as exc:
-        _seen = -1 << 62  # do not try again
         say(f"orjson is not used for large events and results: {exc}")
         return
     if _orjson_dumps is None:

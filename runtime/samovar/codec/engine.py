@@ -27,6 +27,8 @@ def find() -> "tuple[Callable[[Any], Any], Callable[..., bytes] | None, int, boo
 
     Raises an exception that says why there is none to use.
     """
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise ImportError("this Python runs without the GIL, and importing orjson would bring it back")
     for name in _NEEDED:
         __import__(name)
     for name in _NEEDED + _NEEDED_BEFORE_3_11:

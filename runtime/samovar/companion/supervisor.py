@@ -57,7 +57,7 @@ class Companion:
 
     _owner = 0  # the process that has something to close
 
-    def __init__(self, args: "Sequence[str | PathLike[str]]", *, workers: int = 1) -> None:
+    def __init__(self, args: "Sequence[str | PathLike[str]]", *, workers: "int | None" = None) -> None:
         """Start the program, and wait until it reads: for at most 8 seconds, and no longer than the invocation lasts.
 
         A process that is started later has the same path, working directory and environment.
@@ -65,7 +65,8 @@ class Companion:
         Args:
             args: The program and its arguments. A relative path begins at `LAMBDA_TASK_ROOT` if that is set, else at
                 the working directory.
-            workers: How many processes to keep. Each answers one event at a time.
+            workers: How many processes to keep. Each answers one event at a time. By default 1; where a process serves
+                many invocations at once, one for each of them, and at most two for each processor.
 
         Raises:
             CompanionError: The program cannot start (kind `NotStarted`), ends (`Ended`), or writes to standard output
@@ -74,6 +75,8 @@ class Companion:
             ValueError: workers is less than 1.
         """
         command = _command(args)
+        if workers is None:
+            workers = environment.companions
         if workers < 1:
             raise ValueError(f"Companion: workers must be at least 1, not {workers}")
         folder = posix.environ.get(b"LAMBDA_TASK_ROOT", b"").decode(errors="surrogateescape")

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import current, handed_on, output, sigterm, trace
+from samovar.concurrency import current, handed_on, output, settings, sigterm, trace
 from samovar.concurrency.bridge import Bridge
 from samovar.context import Contexts
 from samovar.environment import environment
@@ -37,8 +37,9 @@ _UNTIL_HOOKS, _UNTIL_CUT, _UNTIL_END = 0.3, 1.8, 2.0
 _STEP = 0.005  # s between two looks whether an invocation is still in flight
 
 
-def share() -> None:
-    """Have the environment know the invocation of each thread and task from now on."""
+def share(count: int) -> None:
+    """Have the environment know the invocation of each thread and task from now on. count: how many at once."""
+    environment.companions = min(count, 2 * settings.processors())
     for module in current, handed_on, trace:
         module.set_up()
 
@@ -47,7 +48,7 @@ def run(name: str, address: str, count: int) -> NoReturn:
     """Run INIT, then `count` pollers until the environment ends."""
     output.announce(count, count)
     output.set_up(1)
-    share()
+    share(count)
     loop.run_environment(
         loop.connect(address),
         name,

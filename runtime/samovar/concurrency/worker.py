@@ -47,7 +47,7 @@ def run(
     if threaded:
         from samovar.concurrency import pollers
 
-        pollers.share()
+        pollers.share(len(slots))
 
     def serve(client: RuntimeClient, handle: Handle) -> NoReturn:
         if if_async is not None and is_async(handle):
@@ -71,7 +71,7 @@ def run(
 def _serve_with_pollers(address: str, handle: Handle, slots: list[Slot]) -> NoReturn:
     from samovar.concurrency import pollers
 
-    pollers.share()
+    pollers.share(len(slots))
     pollers.Pollers(lambda number: NotingClient(address, slots[number]), handle, len(slots)).serve()
 
 

@@ -50,6 +50,9 @@ class SharedCycle(Cycle):
         if not self._told.done():
             self._told.set_result(None)
 
+    def _ended(self) -> None:
+        pass  # the event loop goes on
+
 
 class SharedStreamedCycle(StreamedCycle):
     """One request to the application, and the body of its response, which is sent beside the event loop."""
@@ -65,6 +68,9 @@ class SharedStreamedCycle(StreamedCycle):
 
     async def _left(self) -> None:
         self._leave()
+
+    def _ended(self) -> None:
+        pass  # the event loop goes on
 
 
 def _bridge() -> "tuple[Bridge, asyncio.AbstractEventLoop]":

@@ -4,6 +4,7 @@ Imported where `SAMOVAR_RESPONSE_MODE` is `stream`. Knows the event loop; knows 
 """
 
 import asyncio
+from time import time
 
 from samovar import aio, logs
 from samovar.environment import environment
@@ -91,6 +92,9 @@ class StreamedCycle(Cycle):
             await asyncio.wait([self._task])
             raise TimeoutError("cancelled: the invocation's time was nearly up") from None
 
+    def _time_left(self) -> "float | None":
+        return None if self._end == float("inf") else max(0.0, self._end - time())
+
     async def _run(self) -> None:
         try:
             await self._application(self._scope, self._receive, self._send)
@@ -114,6 +118,7 @@ class StreamedCycle(Cycle):
             else:
                 self._failure = exc  # into the trailers, and the log
         self._news.set()
+        self._ended()
 
     async def _send(self, message: "dict[str, Any]") -> None:
         kind = message["type"]

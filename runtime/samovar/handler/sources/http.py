@@ -84,8 +84,13 @@ def failed() -> Answer:
 
 def header_list(headers: "dict[str, Any] | None") -> "Headers":
     """Return headers as pairs. The values are strings or lists of strings; null where one is missing."""
+    headers = headers or {}
+    try:  # one value each, in Latin-1, as nearly all events have
+        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    except (AttributeError, UnicodeEncodeError):
+        pass
     pairs: Headers = []
-    for name, values in (headers or {}).items():
+    for name, values in headers.items():
         key = _bytes(name.lower())
         for value in values if isinstance(values, list) else (values,):
             if value is not None:
