@@ -99,7 +99,9 @@ class Runtime:
 
     def answers(self, count: int) -> dict[str, Any]:
         """Wait for so many responses and errors, and return them by request id."""
-        self.api.wait(lambda requests: len(self.api.posted()) >= count or self.process.poll() is not None, LIMIT)
+        end = time.monotonic() + LIMIT
+        while len(self.api.posted()) < count and self.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.005)
         assert len(self.api.posted()) == count, self.out.data + self.err.data
         return {request.path.split("/")[-2]: json.loads(request.body) for request in self.api.posted()}
 
