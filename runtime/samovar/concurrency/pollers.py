@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import current, handed_on, output, settings, sigterm, trace
+from samovar.concurrency import current, handed_on, output, settings, sigterm, trace, xray
 from samovar.concurrency.bridge import Bridge
 from samovar.context import Contexts
 from samovar.environment import environment
@@ -40,7 +40,7 @@ _STEP = 0.005  # s between two looks whether an invocation is still in flight
 def share(count: int) -> None:
     """Have the environment know the invocation of each thread and task from now on. count: how many at once."""
     environment.companions = min(count, 2 * settings.processors())
-    for module in current, handed_on, trace:
+    for module in current, handed_on, trace, xray:
         module.set_up()
 
 
@@ -67,6 +67,7 @@ class Pollers:
         self._pollers = [self._poller(number) for number in range(count)]
         self._bridge = Bridge(self.call)
         self.stopping = False
+        self.gave_up = False  # whether the Runtime API has given no poller an event for long
 
     def _poller(self, number: int) -> Poller:
         return Poller(self, self._connect(number), self._handle, self._context, number)
@@ -112,6 +113,7 @@ class Pollers:
     def gives_up(self) -> None:
         """Take note that a poller has ended. The last one ends the environment."""
         if not self.stopping and not any(poller.polls for poller in self._pollers):
+            self.gave_up = True
             self.end(SystemExit(1))
 
     def _look(self) -> None:
