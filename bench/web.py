@@ -43,6 +43,7 @@ ANSWERS = {
     "GET": {"item": 42, "q": "red shoes", "tags": ["new", "red"]},
     "POST": json.loads(BODY),
 }
+WARM = [part for request in REQUESTS for part in (f"{request}, µs", f"{request}, CPU, µs")]
 TURN = 20  # events to an environment in its turn
 
 
@@ -52,6 +53,11 @@ class Served(Registering):
     def processor_time(self) -> int:
         """Return the ns of processor time of all its processes so far."""
         return sum(time.clock_gettime_ns((~pid << 3) | 2) for pid in (self.pid, *self.started_by_it()))
+
+    def resident(self) -> int:
+        """Return the bytes that all its processes have in memory; what they share counts for each."""
+        status = [Path(f"/proc/{pid}/status").read_text() for pid in (self.pid, *self.started_by_it())]
+        return sum(int(text.partition("VmRSS:")[2].split()[0]) * 1024 for text in status)
 
     def started_by_it(self) -> list[int]:
         """Return the processes that it has started."""
@@ -73,16 +79,14 @@ def command(row: str) -> tuple[list[str], dict[str, str]]:
         return [str(ADAPTER), port, *server, "--log-level", "warning"], {}
     if row == ALONE:
         return [sys.executable, str(ROOT / "bench" / "peers" / "raw_web.py")], {"PYTHONPATH": str(HANDLERS)}
-    handler = "web.mangum" if row == MANGUM else "web.mangum_without_lifespan"
-    return [sys.executable, "-m", "awslambdaric", handler], {}
+    handler = "handler" if row == MANGUM else "without_lifespan"
+    return [sys.executable, "-m", "awslambdaric", f"web_mangum.{handler}"], {}
 
 
 def start(launcher: Launcher, row: str) -> Served:
-    """Start a row and wait until it asks for its first event."""
+    """Start a row."""
     args, env = command(row)
-    runtime = Served(launcher, args, {**ENVIRONMENT, **env})
-    runtime.first_next()
-    return runtime
+    return Served(launcher, args, {**ENVIRONMENT, **env})
 
 
 def check(runtime: Served, row: str, request: str) -> None:
@@ -116,7 +120,7 @@ def main() -> int:
     launcher = Launcher(HANDLERS, cores[0] if len(cores) > 1 else None)
     os.sched_setaffinity(0, {cores[-1]})
     try:
-        results = _measure(launcher, 20 if quick else 200)
+        results = _measure(launcher, *((20, 3) if quick else (200, 15)))
     finally:
         launcher.close()
     targets = [
@@ -128,6 +132,7 @@ def main() -> int:
         )
         for row, limit in ((MANGUM, 0.60), (WITHOUT, 0.60), (LOOPBACK, 0.35))
         for part, rows in results.items()
+        if part in WARM
     ]
     document = {"machine": machine(), "quick": quick, "results": results, "targets": targets}
     print(
@@ -142,15 +147,23 @@ def main() -> int:
     return 0
 
 
-def _measure(launcher: Launcher, rounds: int) -> dict[str, dict[str, dict[str, float]]]:
-    taken: dict[str, dict[str, list[float]]] = {
-        part: {} for request in REQUESTS for part in (f"{request}, µs", f"{request}, CPU, µs")
-    }
-    progress = Progress(rounds)
+def _measure(launcher: Launcher, rounds: int, starts: int) -> dict[str, dict[str, dict[str, float]]]:
+    taken: dict[str, dict[str, list[float]]] = {}
+
+    def add(part: str, row: str, *values: float) -> None:
+        taken.setdefault(part, {}).setdefault(row, []).extend(values)
+
+    progress = Progress(rounds + starts)
     runtimes: dict[str, Served] = {}
     try:
+        for number in range(starts):
+            for row in ROWS:
+                with start(launcher, row) as runtime:
+                    add("INIT, ms", row, (runtime.first_next() - runtime.started) / 1e6)
+            progress.step(1, f"start {number + 1}")
         for row in ROWS:
             runtimes[row] = start(launcher, row)
+            runtimes[row].first_next()
         for number in range(rounds):
             for request, body in REQUESTS.items():
                 for row, runtime in runtimes.items():
@@ -158,10 +171,12 @@ def _measure(launcher: Launcher, rounds: int) -> dict[str, dict[str, dict[str, f
                     before = runtime.processor_time()
                     waited = [runtime.invoke(event(body)) / 1e3 for _ in range(TURN)]
                     spent = (runtime.processor_time() - before) / TURN / 1e3
-                    taken[f"{request}, µs"].setdefault(row, []).extend(waited)
-                    taken[f"{request}, CPU, µs"].setdefault(row, []).append(spent)
+                    add(f"{request}, µs", row, *waited)
+                    add(f"{request}, CPU, µs", row, spent)
                     runtime.drain()
             progress.step(1, f"round {number + 1}")
+        for row, runtime in runtimes.items():
+            add("memory, MB", row, runtime.resident() / 1e6)
     finally:
         for runtime in runtimes.values():
             runtime.close()
@@ -178,7 +193,7 @@ def cells(document: Mapping[str, Any]) -> Cells:
         ours = figures[OURS]["median"]
         others = [figures[row]["median"] for row in rows if row != OURS]
         lines.append([part, f"{ours:.0f}", *(f"{value:.0f} ({ours / value:.2f})" for value in others)])
-        if "CPU" not in part:
+        if part in WARM and "CPU" not in part:
             lines.append([part.replace(",", ", p99,"), *(f"{figures[row]['p99']:.0f}" for row in rows)])
     return lines
 

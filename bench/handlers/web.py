@@ -1,7 +1,6 @@
-"""A FastAPI application, under each of the ways to serve it."""
+"""A FastAPI application, the same under each of the ways to serve it."""
 
 from fastapi import FastAPI
-from mangum import Mangum
 from pydantic import BaseModel
 
 app = FastAPI()
@@ -26,7 +25,3 @@ async def item(item: int, q: str = "") -> dict[str, object]:
 @app.post("/orders")
 async def order(order: Order) -> Order:
     return order
-
-
-mangum = Mangum(app)  # runs the application's start-up and shutdown for every event
-mangum_without_lifespan = Mangum(app, lifespan="off")

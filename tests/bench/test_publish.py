@@ -82,7 +82,6 @@ def _printed() -> dict[str, str]:
         "churn": dict.fromkeys(("entries", "size", "peak_bytes_first_tenth", "peak_bytes_rest"), 1_000_000),
         "hit_ratio": [{"skew": 0.7, "size": 0.1, "sieve": 0.5, "lru": 0.5}],
     }
-    requests = [part for request in web.REQUESTS for part in (f"{request}, µs", f"{request}, CPU, µs")]
     parts = dict.fromkeys(("INIT", *companion.SIZES), figures)
     return {
         "runtime": runtime.printed(runtime.METRICS, publish.summaries(PUBLISHED["runtime"])),
@@ -95,7 +94,7 @@ def _printed() -> dict[str, str]:
         "churn": report.filled(cache.churn(cached)),
         "hit ratios": report.text(cache.hit_ratios(cached)),
         "streams": report.text(streams.cells({"results": {"200 MB: peak above idle, MB": {streams.RAW: figures}}})),
-        "web": report.text(web.cells({"results": dict.fromkeys(requests, dict.fromkeys(web.ROWS, figures))})),
+        "web": report.text(web.cells({"results": dict.fromkeys(web.WARM, dict.fromkeys(web.ROWS, figures))})),
         "companion": report.text(companion.cells({"results": dict.fromkeys(companion.ROWS, parts)})),
     }
 

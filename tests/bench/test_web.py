@@ -20,10 +20,12 @@ def test_every_row_gives_the_answer_of_the_application(row: str) -> None:
     launcher = Launcher(web.HANDLERS)
     try:
         with web.start(launcher, row) as runtime:
+            assert runtime.first_next() > runtime.started
             for request in (*web.REQUESTS, *web.REQUESTS):
                 web.check(runtime, row, request)
             assert len(runtime.started_by_it()) == (row == web.LOOPBACK)
             assert runtime.processor_time() > 0
+            assert (runtime.resident() > runtime.memory().peak) == (row == web.LOOPBACK)
     finally:
         launcher.close()
 
@@ -32,7 +34,9 @@ def test_a_wrong_answer_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(web.ANSWERS, "GET", {"item": 43})
     launcher = Launcher(web.HANDLERS)
     try:
-        with web.start(launcher, web.OURS) as runtime, pytest.raises(ValueError, match="answered GET"):
-            web.check(runtime, web.OURS, "GET")
+        with web.start(launcher, web.OURS) as runtime:
+            runtime.first_next()
+            with pytest.raises(ValueError, match="answered GET"):
+                web.check(runtime, web.OURS, "GET")
     finally:
         launcher.close()

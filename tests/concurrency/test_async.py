@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -130,11 +132,13 @@ async def handler(event, context):
 
 
 def soon(seconds: float = 1.0) -> str:
-    import time
-
     return str(int((time.time() + seconds) * 1000))
 
 
+@pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="a free-threaded Python frees what another thread has let go when the owner goes on",
+)
 @pytest.mark.parametrize("how", ["returns", "raises", "late", "stream", "stream fails", "defers"])
 def test_nothing_of_an_invocation_stays_in_memory(how: str) -> None:
     source = f"""
@@ -174,7 +178,7 @@ async def handler(event, context):
         return items(event)
 """
     gone = {"coroutine", "frame", "event", "context", *(["stream"] if "stream" in how else [])}
-    given = [event({}, f"id-{number}", deadline_ms=soon()) for number in range(4)]
+    given = [event({}, f"id-{number}", deadline_ms=soon(1.0 if how == "late" else 600.0)) for number in range(4)]
     with serving(source, *given, count=2, env={"AWS_LAMBDA_LOG_FORMAT": "Text"}) as served:
         served.wait_for(lambda: polls(served) >= 6)
         served.wait_for_output(lambda out: out.count("gone") == 4 * len(gone))
@@ -401,6 +405,55 @@ def handler(event, context):
         served.api.push(event("seen", "seen"))
         assert served.answers(9)["seen"] == [["key"], 1, [[number, f"id-{number}"] for number in range(8)]]
         assert served.out.startswith("False False\n")
+
+
+def test_a_child_that_a_handler_forks_has_an_event_loop_of_its_own() -> None:
+    source = """
+import asyncio, os, samovar
+
+async def value(event):
+    await asyncio.sleep(0)
+    return event
+
+def run(event):
+    from samovar import aio
+    return aio.run(value(event))
+
+def handler(event, context):
+    before = run(event)
+    read, write = os.pipe()
+    if not os.fork():
+        os.write(write, str(run(f"child of {event}")).encode())
+        os._exit(0)
+    os.close(write)
+    with open(read, "rb") as file:
+        return [before, file.read().decode(), run(event)]
+"""
+    with serving(source, *events("a", "b"), count=2) as served:
+        assert served.answers(2) == {"id-0": ["a", "child of a", "a"], "id-1": ["b", "child of b", "b"]}
+
+
+def test_what_raises_out_of_the_event_loop_is_logged_and_it_goes_on() -> None:
+    source = """
+import asyncio, signal
+
+async def handler(event, context):
+    if event == "alarm":
+        signal.setitimer(signal.ITIMER_REAL, 0.02)  # while the event loop waits
+    await everybody.wait()
+    return event
+
+def over(*args):
+    asyncio.get_event_loop().call_soon(everybody.set)
+    raise TimeoutError("over")
+
+everybody = asyncio.Event()
+signal.signal(signal.SIGALRM, over)
+"""
+    with serving(source, *events("a", "b", "alarm"), count=3) as served:
+        assert served.answers(3) == {"id-0": "a", "id-1": "b", "id-2": "alarm"}
+        (said,) = [record for record in served.records if "interrupted" in str(record.get("errorMessage", record))]
+        assert said["level"] == "ERROR"
 
 
 def test_a_cached_loader_runs_once_for_all_and_its_refresh_after_the_response() -> None:

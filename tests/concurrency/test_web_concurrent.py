@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -194,7 +195,7 @@ def test_what_follows_a_response_belongs_to_its_invocation_and_comes_before_the_
 
 @pytest.mark.parametrize("env", [{}, STREAM], ids=["buffered", "streamed"])
 def test_a_request_that_is_late_is_cancelled_and_no_other(env: dict[str, str]) -> None:
-    late = request("/late", "late", deadline_ms=str(int((__import__("time").time() + 1) * 1000)))
+    late = request("/late", "late", deadline_ms=str(int((time.time() + 1) * 1000)))
     with serving(ASGI, *requests(16), late, count=17, handler="asgi:app:app", env=env) as served:
         served.wait_for(lambda: len([post for post in served.posts if "/invocation/" in post.path]) >= 17)
         posts = {post.path.split("/")[4]: post for post in served.posts if "/invocation/" in post.path}

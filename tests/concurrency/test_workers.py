@@ -390,8 +390,9 @@ def test_a_post_that_is_refused_with_500_costs_no_worker(
 HOOKED = APP + "\nimport samovar\nsamovar.on_shutdown(lambda: print(f'hook of {os.getpid()}\\n', end=''))\n"
 
 
-def test_sigterm_reaches_all_workers_and_their_hooks_run_once(tmp_path: Path) -> None:
-    with pool(tmp_path, HOOKED) as started:
+@pytest.mark.parametrize("transport", ["wire", "urllib3"])
+def test_sigterm_reaches_all_workers_and_their_hooks_run_once(tmp_path: Path, transport: str) -> None:
+    with pool(tmp_path, HOOKED, env={"SAMOVAR_TRANSPORT": transport}) as started:
         started.wait_for_polls(3)
         started.process.terminate()
         started.process.terminate()

@@ -229,4 +229,18 @@ def test_a_failed_init_is_told_once(start: Start) -> None:
     environment = start("raise ValueError('no')", polls=0)
     assert environment.end() != 0
     assert environment.log.count("url=/2018-06-01/runtime/init/error") == 1
-    assert '"errorType":"ValueError"' in environment.log
+    assert "Lambda-Runtime-Function-Error-Type:[ValueError]" in environment.log
+
+
+def test_an_init_that_fails_in_the_other_workers_leaves_the_first(start: Start) -> None:
+    source = APP + textwrap.dedent("""
+        try:
+            os.mkdir("inside/first")
+        except OSError:
+            raise ValueError("not the first")
+    """)
+    environment = start(source, polls=1)
+    environment.wait_for_log("it is not replaced", 2)
+    assert environment.log.count("url=/2018-06-01/runtime/init/error") == 2
+    assert "403" not in environment.log
+    assert environment.invoke({})[0] == 200

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from threading import Lock, get_ident
 from types import CoroutineType
@@ -19,7 +20,6 @@ from samovar.environment import current, environment
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable
-    from contextvars import Context
 
     from samovar.concurrency.deadlines import Deadlines, Watch
     from samovar.invocation import Invocation
@@ -90,8 +90,6 @@ class Bridge:
 
                 raise aio.out_of_time(exc) from None
             raise
-        finally:
-            del watch  # it holds the task, which holds the exception, whose frames hold this one
 
     def wait(
         self, event_loop: asyncio.AbstractEventLoop, begin: Callable[[], asyncio.Future[Any]]
@@ -159,7 +157,8 @@ class Bridge:
         """Have the tasks looked for that an invocation has left running. Any thread may ask."""
         if not self._looks and (event_loop := _made_loop()) is not None:
             self._looks = True
-            event_loop.call_soon_threadsafe(event_loop.call_later, _LOOK, self._name_tasks)
+            later = partial(event_loop.call_later, _LOOK, self._name_tasks, context=Context())
+            event_loop.call_soon_threadsafe(later)
 
     def _name_tasks(self) -> None:
         from samovar import aio, logs

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from contextvars import Context
 
 _NEVER = float("inf")
 
@@ -47,7 +47,8 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._rings_at = stop_time
-        self._timer = self.loop.call_later(max(0.0, stop_time - time.time()), self._ring)
+        # In a context of its own: that of the caller would keep its invocation until then.
+        self._timer = self.loop.call_later(max(0.0, stop_time - time.time()), self._ring, context=Context())
 
     def _ring(self) -> None:
         self._timer = None

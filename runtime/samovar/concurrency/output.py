@@ -157,8 +157,10 @@ class Destination:
         self._mutex = RLock()
         self._queue: deque[tuple[int, bytes]] = deque()
         self._writing = False
+        self._cut = False
 
     def put(self, fd: int, data: bytes) -> None:
+        """Write whole lines."""
         with self._mutex:
             self._queue.append((fd, data))
             if self._writing:  # a signal handler or finalizer writes in the midst of a write: it comes after that
@@ -169,7 +171,12 @@ class Destination:
                     fcntl.flock(self._lock, fcntl.LOCK_EX)
                 try:
                     while self._queue:
-                        logs.write_whole(*self._queue.popleft())
+                        fd, data = self._queue.popleft()
+                        if self._cut:  # by an exception out of a signal handler
+                            data = b"\n" + data
+                        self._cut = True
+                        logs.write_whole(fd, data)
+                        self._cut = False
                 finally:
                     if self._lock is not None:
                         fcntl.flock(self._lock, fcntl.LOCK_UN)
@@ -269,7 +276,10 @@ def _end_init() -> None:
 
 def _finish(key: Key) -> None:
     if begun := _unfinished.pop(key, None):
-        _files[key[1]].destination.put(key[1], b"".join(begun) + b"\n")
+        try:
+            _files[key[1]].destination.put(key[1], b"".join(begun) + b"\n")
+        except OSError:
+            pass  # the function has closed it: there is nowhere left to write
 
 
 def _finish_due(key: Key) -> None:

@@ -67,6 +67,7 @@ class Pollers:
         self._pollers = [self._poller(number) for number in range(count)]
         self._bridge = Bridge(self.call)
         self.stopping = False
+        self.gave_up = False  # whether the Runtime API has given no poller an event for long
         xray.adapt()
 
     def _poller(self, number: int) -> Poller:
@@ -113,6 +114,7 @@ class Pollers:
     def gives_up(self) -> None:
         """Take note that a poller has ended. The last one ends the environment."""
         if not self.stopping and not any(poller.polls for poller in self._pollers):
+            self.gave_up = True
             self.end(SystemExit(1))
 
     def _look(self) -> None:

@@ -49,13 +49,24 @@ def run(
 
         pollers.share(len(slots))
 
+    def serve_with_pollers(handle: Handle, slots: list[Slot]) -> NoReturn:
+        from samovar.concurrency import pollers
+
+        pollers.share(len(slots))
+        group = pollers.Pollers(lambda number: NotingClient(address, slots[number]), handle, len(slots))
+        try:
+            group.serve()
+        finally:
+            if group.gave_up:
+                board.say(number, GIVES_UP)
+
     def serve(client: RuntimeClient, handle: Handle) -> NoReturn:
         if if_async is not None and is_async(handle):
             board.say(number, SERVES_ALL)
-            _serve_with_pollers(address, handle, if_async)
+            serve_with_pollers(handle, if_async)
         board.say(number, SERVES)
         if threaded:
-            _serve_with_pollers(address, handle, slots)
+            serve_with_pollers(handle, slots)
         assert isinstance(client, OneAtATime)
         sigterm.take(client.terminate)
         loop.serve(client, handle)
@@ -66,13 +77,6 @@ def run(
     else:
         client = OneAtATime(address, slots[0], board, number, first=first)
     loop.run_environment(client, name, serve)
-
-
-def _serve_with_pollers(address: str, handle: Handle, slots: list[Slot]) -> NoReturn:
-    from samovar.concurrency import pollers
-
-    pollers.share(len(slots))
-    pollers.Pollers(lambda number: NotingClient(address, slots[number]), handle, len(slots)).serve()
 
 
 def is_async(handle: Handle) -> bool:

@@ -24,7 +24,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # s, before a worker is replaced that 
 _SOON = 10.0  # s after the end of its INIT
 # s from SIGTERM. Lambda kills an environment with internal extensions alone after 0.5 s, else after 2 s ("Lambda
 # execution environment lifecycle").
-_UNTIL_HURRY, _UNTIL_KILL = 0.3, 2.0
+_UNTIL_HURRY, _UNTIL_KILL = 0.3, 1.9
 
 
 def shares(count: int, mode: str) -> list[int]:

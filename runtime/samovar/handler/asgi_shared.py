@@ -65,6 +65,7 @@ class SharedStreamedCycle(StreamedCycle):
         """Do what `StreamedCycle.close` does."""
         if not self._whole:
             aio.run(self._left())
+            self.finish()
 
     async def _left(self) -> None:
         self._leave()

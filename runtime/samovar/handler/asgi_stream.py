@@ -29,6 +29,7 @@ class StreamedCycle(Cycle):
     ) -> None:
         super().__init__(application, request, scope, end)
         self.wait: Callable[[int], None] | None = None if environment.shared else _wait
+        self.status = 0
         self._prelude = prelude
         self._head: bytes | None = None  # not sent yet
         self._chunk = b""
@@ -69,12 +70,17 @@ class StreamedCycle(Cycle):
             aio.run(self._next())
 
     def close(self) -> None:
-        """Tell the application that its answer is taken no longer, where it is not whole."""
+        """Let the application end, where its answer is not whole: by an OSError from `send`, or cancelled where it
+        does not wait there. At once, as after SIGTERM there is no later.
+        """
         if not self._whole:
             self._leave()
+            self.finish()
 
     def _leave(self) -> None:
         self._gone = True
+        if self._wanted.is_set() and self._task is not None:
+            self._task.cancel()
         self._wanted.set()
 
     async def _next(self) -> None:
@@ -88,6 +94,7 @@ class StreamedCycle(Cycle):
                 await self._news.wait()
         except TimeoutError:
             assert self._task is not None
+            self._gone = True
             self._task.cancel()
             await asyncio.wait([self._task])
             raise TimeoutError("cancelled: the invocation's time was nearly up") from None
@@ -113,6 +120,7 @@ class StreamedCycle(Cycle):
             elif not self._begun:
                 logs.exception("The application failed", exc)
                 answer = failed()
+                self.status = answer.status
                 self._head, self._chunk = self._prelude(answer.status, answer.headers), answer.body
                 self._whole = True
             else:
@@ -129,10 +137,11 @@ class StreamedCycle(Cycle):
         if kind == "http.response.start" and self._start is None:
             headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
             self._head = self._prelude(message["status"], headers)
+            self.status = message["status"]
             self._start = message
         elif kind == "http.response.body" and self._start is not None:
             self._begun = True
-            self._chunk = message.get("body", b"")
+            self._chunk = bytes(message.get("body", b""))
             self._whole = not message.get("more_body")
             self._news.set()
             if self._whole:
