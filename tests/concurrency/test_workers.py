@@ -383,6 +383,20 @@ def test_a_post_that_is_refused_with_500_costs_no_worker(
         assert started.log.count("WARNING") == 1
 
 
+def test_a_process_of_threads_to_which_the_runtime_api_gives_nothing_is_not_replaced(tmp_path: Path) -> None:
+    source = APP + script("""
+        from samovar.concurrency import pollers
+        pollers._FAILURES = 2
+    """)
+    with pool(tmp_path, source, mode="hybrid") as started:
+        started.wait_for_polls(3)
+        started.invoke({})
+        started.api.close()
+        assert started.end() == 1
+        assert "It is replaced" not in started.log
+        assert "The Runtime API gave it no event: it is not replaced" in started.log
+
+
 # --- SIGTERM, and the end of the supervisor
 
 
@@ -398,6 +412,15 @@ def test_sigterm_reaches_all_workers_and_their_hooks_run_once(tmp_path: Path, tr
         assert started.end() == -signal.SIGTERM
         assert len({line for line in started.log.splitlines() if line.startswith("hook of")}) == 3
         assert started.log.count("hook of") == 3
+
+
+def test_sigterm_reaches_all_processes_of_hybrid(tmp_path: Path) -> None:
+    with pool(tmp_path, HOOKED, mode="hybrid") as started:
+        started.wait_for_polls(3)
+        processes = len(started.members()) - 1
+        started.process.terminate()
+        assert started.end() == -signal.SIGTERM
+        assert started.log.count("hook of") == processes
 
 
 def test_sigterm_to_the_whole_group_is_the_same(tmp_path: Path) -> None:
@@ -465,8 +488,9 @@ def test_a_sigterm_handler_of_the_functions_own_is_kept(tmp_path: Path) -> None:
         assert started.log.count("mine") == 3
 
 
-def test_a_supervisor_that_is_killed_leaves_no_worker(tmp_path: Path) -> None:
-    with pool(tmp_path) as started:
+@pytest.mark.parametrize("mode", ["process", "hybrid"])
+def test_a_supervisor_that_is_killed_leaves_no_worker(tmp_path: Path, mode: str) -> None:
+    with pool(tmp_path, mode=mode) as started:
         started.wait_for_polls(3)
         started.process.kill()
         assert started.end() == -signal.SIGKILL
