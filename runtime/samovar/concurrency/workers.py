@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import NoReturn
 
 from samovar import codec, logs, loop
@@ -91,6 +92,7 @@ class Supervisor:
             self._push()
             self._see_who_serves()
             while (ended := _reap()) is not None:
+                self._see_who_serves()  # it may have served since
                 self._see_end(*ended)
 
     def _time_to_wait(self) -> float:
@@ -130,9 +132,10 @@ class Supervisor:
             if other.lifeline >= 0:
                 os.close(other.lifeline)
         # The kernel sends SIGTERM when the other end is closed: a supervisor that is killed leaves no worker behind.
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGTERM)
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        with suppress(OSError):  # an emulated kernel may not
+            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGTERM)
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
         if os.getppid() != self._pid:
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
