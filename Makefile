@@ -151,6 +151,16 @@ build/attach/python/.done:
 	@ln -sfn $(CURDIR)/runtime/samovar $(@D)/lib/python*/site-packages/
 	@touch $@
 
+# Starlette's tests are in its source archive only.
+attach: build/attach-tests/.done
+build/attach-tests/.done: build/attach/starlette/.done
+	@echo '== build/attach-tests, each file checked against its hash'
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@sed -n '/^starlette==/,/[^\\]$$/p' requirements/attach/starlette.txt >$(@D)/requirements.txt
+	@PYTHONPATH=$(CURDIR)/build/attach/starlette $(BIN)/python -m pip download --quiet --require-hashes --no-deps --no-build-isolation --no-binary starlette --dest $(@D) --requirement $(@D)/requirements.txt
+	@tar -xzf $(@D)/starlette-*.tar.gz -C $(@D)
+	@touch $@
+
 build/attach/%/.done: requirements/attach/%.txt build/attach/python/.done | setup
 	@echo '== build/attach/$*, each file checked against its hash'
 	@rm -rf $(@D)

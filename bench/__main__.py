@@ -8,7 +8,14 @@ import sys
 
 from bench import output
 
-BENCHMARKS = ("bench.runtime", "bench.cache", "bench.companion", "bench.streams", "bench.concurrency")
+BENCHMARKS = (
+    "bench.runtime",
+    "bench.cache",
+    "bench.companion",
+    "bench.streams",
+    "bench.web",
+    "bench.concurrency",
+)
 LONG = ("bench.lazy",)  # needs a container engine and says so
 
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from bench import output
 from bench.launcher import Launcher
-from bench.platform import Runtime, event
+from bench.platform import Registering, event
 from bench.report import Cells, Progress, about, filled, machine, summary, target, target_lines, text
 
 ROOT = output.CHECKOUT
@@ -42,35 +40,6 @@ ROWS: dict[str, Mapping[str, str]] = {
     "Go, companion": {"_HANDLER": f"exec:{GO}"},
     "Go, spawned anew": {**SPAWNED, "SPAWN": GO},
 }
-
-
-class _Runtime(Runtime):
-    """A runtime that may register as an extension first, as those with companions do to learn of the shutdown."""
-
-    _extension: socket.socket | None = None
-    _at = 0
-
-    def first_next(self) -> int:
-        at = super().first_next()
-        return self._at or at
-
-    def _asks_next(self, got: int) -> None:
-        if self._extension is None and self._buffer.startswith(b"POST /2020-01-01/extension/register "):
-            assert self._sock is not None
-            self._sock.sendall(
-                b"HTTP/1.1 200 OK\r\nLambda-Extension-Identifier: 3f6b9f3c\r\nContent-Length: 2\r\n\r\n{}"
-            )
-            self._extension = self._sock  # there it waits for its next event until the environment ends
-            self._sock, _ = self._listener.accept()
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            got = self._sock.recv_into(self._buffer)
-            self._at = time.perf_counter_ns()
-        super()._asks_next(got)
-
-    def close(self) -> None:
-        super().close()
-        if self._extension is not None:
-            self._extension.close()
 
 
 def main() -> int:
@@ -139,8 +108,8 @@ def _measure(launcher: Launcher, rounds: Mapping[str, int]) -> dict[str, dict[st
     return {row: {part: summary(values) for part, values in parts.items()} for row, parts in taken.items()}
 
 
-def _start(launcher: Launcher, env: Mapping[str, str]) -> _Runtime:
-    return _Runtime(launcher, [str(ROOT / "bootstrap")], {**ENVIRONMENT, **env})
+def _start(launcher: Launcher, env: Mapping[str, str]) -> Registering:
+    return Registering(launcher, [str(ROOT / "bootstrap")], {**ENVIRONMENT, **env})
 
 
 def cells(document: Mapping[str, Any]) -> Cells:

@@ -34,6 +34,61 @@ def records(size: int) -> bytes:
     return _encode(document)
 
 
+def request(method: str, path: str, query: str = "", body: str | None = None) -> bytes:
+    """Return a browser's request as a Function URL sends it. body: JSON."""
+    host = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.eu-west-1.on.aws"
+    agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+    headers = {
+        "accept": "application/json, text/plain, */*",
+        "accept-encoding": "gzip, deflate, br, zstd",
+        "accept-language": "en-GB,en;q=0.9,de;q=0.8",
+        "authorization": f"Bearer {'x' * 200}",
+        "host": host,
+        "origin": "https://shop.example.com",
+        "referer": "https://shop.example.com/",
+        "sec-fetch-dest": "empty",
+        "sec-fetch-mode": "cors",
+        "sec-fetch-site": "cross-site",
+        "user-agent": agent,
+        "x-amzn-tls-cipher-suite": "TLS_AES_128_GCM_SHA256",
+        "x-amzn-tls-version": "TLSv1.3",
+        "x-amzn-trace-id": "Root=1-5759e988-bd862e3fe1be46a994272793",
+        "x-forwarded-for": "203.0.113.7",
+        "x-forwarded-port": "443",
+        "x-forwarded-proto": "https",
+    }
+    document = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": headers,
+        "requestContext": {
+            "accountId": "anonymous",
+            "apiId": host.partition(".")[0],
+            "domainName": host,
+            "domainPrefix": host.partition(".")[0],
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "203.0.113.7",
+                "userAgent": agent,
+            },
+            "requestId": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": "22/Nov/2026:05:00:00 +0000",
+            "timeEpoch": 1795323600000,
+        },
+        "isBase64Encoded": False,
+    }
+    if body is not None:
+        headers |= {"content-type": "application/json", "content-length": str(len(body))}
+        document["body"] = body
+    return _encode(document)
+
+
 def _record(dice: random.Random, number: int) -> dict[str, object]:
     words = ("samovar", "kettle", "tea", "Zürich", "naïve", "line\nbreak", 'a "quoted" word', "茶")
     return {

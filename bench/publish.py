@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from bench import cache, companion, containers, lazy, output, report, runtime
+from bench import cache, companion, containers, lazy, output, report, runtime, streams, web
 
 TEMPLATE = output.CHECKOUT / "bench" / "page.md.in"
 PAGE = output.CHECKOUT / "docs" / "benchmark.md"
@@ -147,12 +147,30 @@ def _companion(document: Document) -> dict[str, str]:
     }
 
 
+def _streams(document: Document) -> dict[str, str]:
+    return {
+        "streams": report.markdown(streams.cells(document)),
+        "streams_targets": "\n".join(f"- {line}" for line in report.target_lines(document)),
+        "streams_about": report.about(document["machine"]),
+    }
+
+
+def _web(document: Document) -> dict[str, str]:
+    return {
+        "web": report.markdown(web.cells(document)),
+        "web_targets": "\n".join(f"- {line}" for line in report.target_lines(document)),
+        "web_about": report.about(document["machine"]),
+    }
+
+
 SECTIONS: dict[str, Callable[[Document], dict[str, str]]] = {
     "runtime": _runtime,
     "containers": _containers,
     "lazy": _lazy,
     "cache": _cache,
     "companion": _companion,
+    "streams": _streams,
+    "web": _web,
 }
 
 

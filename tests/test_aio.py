@@ -232,6 +232,27 @@ def test_an_error_while_it_is_cancelled_is_reported_with_its_cause() -> None:
         forget()
 
 
+def test_a_task_has_ended_when_something_raises_out_of_the_event_loop() -> None:
+    ended: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            await asyncio.sleep(0)
+            ended.append("waits")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    loop = aio.get_loop()
+    task = loop.create_task(waits())
+    loop.call_later(0.01, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        aio.drive(task, task.done, float("inf"))
+    assert (ended, task.cancelled()) == (["waits"], True)
+
+
 def test_a_handler_that_ends_itself_after_being_cancelled_has_its_result() -> None:
     async def handler(event: Any, context: Any) -> str:
         try:

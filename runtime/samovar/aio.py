@@ -99,6 +99,27 @@ def elsewhere() -> "Bridge | None":
     return None if bridge is None or bridge.thread == get_ident() else bridge
 
 
+def drive(task: "asyncio.Task[Any]", done: "Callable[[], bool]", stop_time: float) -> bool:
+    """Run the event loop until it is stopped and done() is true. The task is cancelled at `stop_time`, or where
+    something raises out of the event loop; return whether it was its time.
+    """
+    loop = get_loop()
+    watch = _watch(loop)
+    watch.begin(task, stop_time)
+    try:
+        while not done():
+            loop.run_forever()
+    except BaseException:
+        task.cancel()
+        task.add_done_callback(lambda ended: loop.stop())
+        while not task.done():
+            loop.run_forever()
+        raise
+    finally:
+        watch.end()
+    return watch.late
+
+
 async def _stopping(loop: "asyncio.AbstractEventLoop", awaitable: "Awaitable[Any]") -> "Any":
     """Await, and stop the loop at once: run_until_complete goes round once more, for 5 µs."""
     try:
@@ -133,7 +154,7 @@ class _Watch:
         self._stop_time = stop_time
         self.late = False
         at = self.loop.time() + stop_time - time()
-        if at < self._rings_at:
+        if at < self._rings_at - 0.001:  # two clocks were read, not at the same time
             if self._timer is not None:
                 self._timer.cancel()
             self._rings_at = at
@@ -306,8 +327,8 @@ def warn_of_tasks() -> None:
     if environment.bridge is not None:
         environment.bridge.look_for_tasks()
         return
-    if _all is not None and not len(_all):
-        return  # sooner than all_tasks finds none
+    if _all is not None and len(_all) == len(_tasks):
+        return  # sooner than all_tasks finds no others
     if names := new_names(others_tasks()):
         from samovar import logs
 

@@ -75,8 +75,10 @@ def defer(f: "Callable[P, Any]", /, *args: "P.args", **kwargs: "P.kwargs") -> No
         raise TypeError(f"defer: {f!r} is not callable: give the function and, after it, its arguments")
     if environment.running:
         if environment.shared:
+            invocation = environment.invocation
             with _lock:
-                _own().append((f, args, kwargs))
+                queue = _deferred if invocation is None else _of.setdefault(invocation, deque())
+                queue.append((f, args, kwargs))
         else:
             _deferred.append((f, args, kwargs))
         _watch_sigterm()
@@ -95,16 +97,6 @@ def run_deferred() -> None:
         logs.record("WARNING", f"Out of time: deferred calls postponed to the next response: {_names(_deferred)}")
 
 
-def _own() -> "deque[Call]":
-    """Return where a call waits in a shared environment: for the response of the caller's invocation, or for the next
-    one where that has gone.
-    """
-    invocation = environment.invocation
-    if invocation is None or invocation not in environment.in_flight:
-        return _deferred
-    return _of.setdefault(invocation, deque())
-
-
 def _take() -> "Call | None":
     """Return the next call to run now."""
     if not environment.shared:
@@ -112,7 +104,7 @@ def _take() -> "Call | None":
     invocation = environment.invocation
     with _lock:
         for ended in [each for each in _of if each not in environment.in_flight]:
-            _deferred.extend(_of.pop(ended))  # deferred while it ended
+            _deferred.extend(_of.pop(ended))
         if invocation in _of:
             if call := _popped(_of[invocation]):
                 return call

@@ -45,26 +45,14 @@ def traced(body: object, number: int) -> Event:
 
 EVENTS = tuple(traced(number, number) for number in range(COUNT))
 
-XRAY = Function(
-    ("xray",),
-    {
-        "app.py": TOGETHER
-        + """\
+DAEMON = """\
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
 
 daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 daemon.bind(("127.0.0.1", 0))
 daemon.settimeout(0)
 os.environ["AWS_XRAY_DAEMON_ADDRESS"] = "127.0.0.1:%d" % daemon.getsockname()[1]
-
-from aws_xray_sdk.core import patch, xray_recorder
-from botocore.session import get_session
-
-patch(["botocore"])
-table = get_session().create_client("dynamodb", endpoint_url=os.environ["ENDPOINT"])
-pool = ThreadPoolExecutor(4)
 
 def got():
     try:
@@ -72,6 +60,22 @@ def got():
             yield daemon.recv(65536).decode()
     except BlockingIOError:
         pass
+
+"""
+XRAY = Function(
+    ("xray",),
+    {
+        "app.py": TOGETHER
+        + DAEMON
+        + """\
+from concurrent.futures import ThreadPoolExecutor
+from aws_xray_sdk.core import patch, xray_recorder
+from botocore.session import get_session
+
+pool = ThreadPoolExecutor(4)
+
+patch(["botocore"])
+table = get_session().create_client("dynamodb", endpoint_url=os.environ["ENDPOINT"])
 
 def in_a_thread(event):
     with xray_recorder.in_subsegment("thread") as subsegment:
@@ -126,6 +130,45 @@ def _segments(recorded: Recorded) -> list[dict[str, Any]]:
     """Return what the daemon got."""
     (datagrams,) = (post.body for post in recorded.posts if isinstance(post.body, list))
     return [json.loads(datagram.splitlines()[1]) for datagram in datagrams]
+
+
+XRAY_COROUTINE = replace(
+    XRAY,
+    files={
+        "app.py": DAEMON
+        + """\
+import asyncio
+from aws_xray_sdk.core import xray_recorder
+
+together, ended = asyncio.Barrier(16), asyncio.Semaphore(0)
+
+async def handler(event, context):
+    if event == "segments":
+        for _ in range(16):
+            await ended.acquire()
+        return list(got())
+    await together.wait()
+    async with xray_recorder.in_subsegment_async("inner") as subsegment:
+        subsegment.put_annotation("event", event)
+        await together.wait()
+        async with xray_recorder.in_subsegment_async("nested") as subsegment:
+            subsegment.put_annotation("event", event)
+            await together.wait()
+    ended.release()
+""",
+    },
+)
+
+
+def test_xray_gets_the_segments_of_coroutines_that_share_a_thread(attached: Attached) -> None:
+    segments = _segments(attached(XRAY_COROUTINE, OS_ONLY))
+    inner, nested = (
+        {each["annotations"]["event"]: each for each in segments if each["name"] == name}
+        for name in ("inner", "nested")
+    )
+    assert {event: ids(each) for event, each in inner.items()} == {n: (root(n), parent(n)) for n in range(COUNT)}
+    assert {event: ids(each) for event, each in nested.items()} == {n: (root(n), inner[n]["id"]) for n in range(COUNT)}
+    assert len(segments) == 2 * COUNT
 
 
 OTEL = Function(
@@ -198,26 +241,12 @@ POWERTOOLS = Function(
     ("powertools", "xray"),
     {
         "app.py": TOGETHER
+        + DAEMON
         + """\
-import os
-import socket
 from concurrent.futures import ThreadPoolExecutor
-
-daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-daemon.bind(("127.0.0.1", 0))
-daemon.settimeout(0)
-os.environ["AWS_XRAY_DAEMON_ADDRESS"] = "127.0.0.1:%d" % daemon.getsockname()[1]
-
 from aws_lambda_powertools import Logger, Tracer
 
 logger, tracer, pool = Logger(service="orders"), Tracer(service="orders"), ThreadPoolExecutor(4)
-
-def got():
-    try:
-        while True:
-            yield daemon.recv(65536).decode()
-    except BlockingIOError:
-        pass
 
 def log(where, event):
     logger.info(where, event=event)
@@ -323,10 +352,9 @@ SENTRY_IN_EVENTS = replace(
 )
 
 
-@pytest.mark.parametrize("install", [LAYER, OS_ONLY])
 @pytest.mark.parametrize(
-    ("function", "first"),
-    [(SENTRY_AT_INIT, 0), (SENTRY_COROUTINE, 0), (SENTRY_IN_EVENTS, COUNT)],
+    ("install", "function", "first"),
+    [(LAYER, SENTRY_AT_INIT, 0), (OS_ONLY, SENTRY_COROUTINE, 0), (OS_ONLY, SENTRY_IN_EVENTS, COUNT)],
     ids=["init at INIT", "a coroutine function", "init in an event"],
 )
 def test_sentry_gets_the_errors_and_transactions_of_each_invocation_before_its_post(

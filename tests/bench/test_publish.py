@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import cache, companion, containers, lazy, output, publish, report, runtime
+from bench import cache, companion, containers, lazy, output, publish, report, runtime, streams, web
+from bench.__main__ import BENCHMARKS, LONG
 from tests.conftest import ROOT
 
 PUBLISHED = publish.documents(output.PUBLISHED)
@@ -45,6 +46,19 @@ def test_every_run_writes_below_build_and_a_quick_one_not_over_a_full_one() -> N
     assert [path.name for path in writers] == ["publish.py"]
 
 
+def test_every_benchmark_that_make_bench_runs_has_a_section_of_the_page() -> None:
+    names = {name.removeprefix("bench.") for name in BENCHMARKS + LONG}
+    assert names <= set(publish.SECTIONS)
+    figures = dict.fromkeys(("median", "p99"), 1.0)
+    document = {"machine": PUBLISHED["runtime"]["machine"], "targets": [report.target("rate", 0.5, at_least=0.75)]}
+    streamed = document | {"results": {"first byte, µs": {"generator": figures}}}
+    served = document | {"results": {"GET, µs": dict.fromkeys(web.ROWS, figures)}}
+    page = publish.page({**PUBLISHED, "streams": streamed, "web": served})
+    for heading in ("## Streams and async handlers", "## Web applications"):
+        section = page.partition(heading)[2].partition("\n## ")[0]
+        assert "- rate: 0.5, target ≥ 0.75: MISSED" in section
+
+
 def test_publishing_takes_a_run_and_keeps_newer_figures(tmp_path: Path) -> None:
     tracked, run = tmp_path / "tracked", tmp_path / "run"
     output.write("cache", {"machine": {"date": "2026-11-20"}, "at": 1}, tracked)
@@ -79,6 +93,8 @@ def _printed() -> dict[str, str]:
         "cache": report.text(cache.cells(cached)),
         "churn": report.filled(cache.churn(cached)),
         "hit ratios": report.text(cache.hit_ratios(cached)),
+        "streams": report.text(streams.cells({"results": {"200 MB: peak above idle, MB": {streams.RAW: figures}}})),
+        "web": report.text(web.cells({"results": dict.fromkeys(web.WARM, dict.fromkeys(web.ROWS, figures))})),
         "companion": report.text(companion.cells({"results": dict.fromkeys(companion.ROWS, parts)})),
     }
 

@@ -55,3 +55,23 @@ def test_the_metrics_of_a_cache_name_an_invocation_that_read_it() -> None:
         lines = [json.loads(line) for line in server.out.splitlines() if "_aws" in line]
     assert {line["requestId"] for line in lines} <= {f"id-{n}" for n in range(4)}
     assert sum(line["CacheMisses"] for line in lines) == sum(line["CacheLoads"] for line in lines) == 4
+
+
+def test_a_companion_answers_when_the_time_is_up_as_the_code_runs_on() -> None:
+    source = """
+        import sys
+        import samovar
+
+        PROGRAM = (
+            "import json, sys\\n"
+            "for number, _ in enumerate(sys.stdin):\\n"
+            "    print(json.dumps({'proc_req_id': number, 'error': None, 'data': 1}), flush=True)"
+        )
+        companion, done = samovar.Companion([sys.executable, "-c", PROGRAM]), []
+
+        def handler(event, context):
+            samovar.defer(lambda: done.append(companion.call(1)))
+            return companion.call(1), done
+    """
+    with serving(source, *(event(1, f"id-{n}", deadline_ms="1000000000000") for n in range(2)), count=1) as server:
+        assert server.answers(2) == {"id-0": [1, []], "id-1": [1, [1]]}

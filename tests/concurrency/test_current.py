@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 import random
 import sys
+from contextvars import copy_context
 
+import pytest
+
+from samovar.concurrency.current import SharedEnvironment
+from samovar.environment import Environment
+from samovar.invocation import Invocation
+from tests import invocations
 from tests.concurrency.serving import event, one_by_one, serving
 
 # Everything an invocation may ask about itself, in every thread and task that it can start.
@@ -76,7 +83,8 @@ def nested(context):
     thread.start()
     thread.join()
     return found
-
+"""
+FUNCTION = """
 def handler(event, context):
     found = [seen(context)]
     found.append(shared.submit(seen, context).result())
@@ -98,9 +106,26 @@ def handler(event, context):
     found += asyncio.run(in_tasks(context))
     return found
 """
+COROUTINE = """
+async def handler(event, context):
+    found = await in_tasks(context)
+    await asyncio.sleep(random.random() / 100)
+    found += await asyncio.to_thread(nested, context)
+    return [*found, seen(context)]
+"""
+GENERATOR = """
+import json
+
+def handler(event, context):
+    yield "["
+    for _ in range(10):
+        yield json.dumps(seen(context)) + ","
+    yield json.dumps(nested(context))[1:]
+"""
 
 
-def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks() -> None:
+@pytest.mark.parametrize(("handler", "count"), [(FUNCTION, 17), (COROUTINE, 10), (GENERATOR, 14)])
+def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks(handler: str, count: int) -> None:
     chance = random.Random(15)
     events, expected = [], {}
     for number in range(64):
@@ -111,7 +136,8 @@ def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks() -> Non
             if number % 5
             else None,
             "tenant_id": f"tenant-{number}" if number % 2 else None,
-            "deadline_ms": str(4_000_000_000_000 + chance.randrange(10**9)) if number % 7 else str(10**12 + number),
+            # One has passed, which ends coroutines and streams alone.
+            "deadline_ms": str((10**12 if number % 7 == 0 and handler is FUNCTION else 4 * 10**12) + number),
             "arn": f"arn:aws:lambda:eu-west-1:123456789012:function:{number}",
             "client_context": json.dumps(client_context) if client_context else None,
             "identity": json.dumps({"cognitoIdentityId": f"id-{number}"}),
@@ -134,12 +160,35 @@ def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks() -> Non
             request_id,
             fields["tenant_id"],
         ]
-    with serving(APP, *events) as server:
+    with serving(APP + handler, *events) as server:
         answers = server.answers(len(events))
     assert answers.keys() == expected.keys()
     for request_id, found in answers.items():
-        assert len(found) == 17
+        assert len(found) == count
         assert all(each == expected[request_id] for each in found), (expected[request_id], found)
+
+
+def test_an_invocation_is_current_in_its_context_alone_from_its_begin_to_its_end() -> None:
+    made = Environment()
+    made.__class__ = SharedEnvironment
+    one, two = (invocations.invocation(f"id-{number}", tenant_id=f"tenant-{number}") for number in (1, 2))
+
+    def of(invocation: Invocation) -> None:
+        made.begin(invocation)
+        assert made.invocation is invocation
+        assert made.log_ids == (invocation.id, invocation.tenant_id)
+        assert invocation in made.in_flight
+        if invocation is one:
+            copy_context().run(of, two)
+            assert made.in_flight == {one}
+            assert made.invocation is one
+        made.end()
+        assert made.invocation is None
+        assert made.log_ids == ("", None)
+
+    copy_context().run(of, one)
+    assert made.invocation is None
+    assert not made.in_flight
 
 
 def test_work_of_a_pool_keeps_the_invocation_that_has_ended_and_its_threads_keep_none() -> None:

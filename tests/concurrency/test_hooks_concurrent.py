@@ -115,15 +115,15 @@ def test_calls_of_init_and_of_a_thread_whose_invocation_has_ended_run_once_after
 
 def test_no_call_is_lost_or_run_twice_when_threads_defer_while_their_invocation_ends() -> None:
     source = """
-        import random, threading, time
+        import sys, threading
         import samovar
 
+        sys.setswitchinterval(1e-6)
         done, threads = [], []
 
         def later(number):
-            time.sleep(random.random() / 500)
-            for part in range(3):
-                samovar.defer(done.append, number * 3 + part)
+            for part in range(30):
+                samovar.defer(done.append, number * 30 + part)
 
         def handler(event, context):
             if event == "join":
@@ -141,7 +141,7 @@ def test_no_call_is_lost_or_run_twice_when_threads_defer_while_their_invocation_
         for number, body in enumerate(("join", "done"), count):
             server.wait_for(lambda ended=number: polls(server) == 16 + ended)  # type: ignore[misc]
             server.api.push(event(body, f"id-{body}"))
-        assert server.answers(count + 2)["id-done"] == list(range(count * 3))
+        assert server.answers(count + 2)["id-done"] == list(range(count * 30))
 
 
 def test_the_time_that_is_left_becomes_negative_and_deferred_calls_run_all_the_same() -> None:

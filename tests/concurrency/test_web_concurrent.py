@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -194,7 +195,7 @@ def test_what_follows_a_response_belongs_to_its_invocation_and_comes_before_the_
 
 @pytest.mark.parametrize("env", [{}, STREAM], ids=["buffered", "streamed"])
 def test_a_request_that_is_late_is_cancelled_and_no_other(env: dict[str, str]) -> None:
-    late = request("/late", "late", deadline_ms=str(int((__import__("time").time() + 1) * 1000)))
+    late = request("/late", "late", deadline_ms=str(int((time.time() + 1) * 1000)))
     with serving(ASGI, *requests(16), late, count=17, handler="asgi:app:app", env=env) as served:
         served.wait_for(lambda: len([post for post in served.posts if "/invocation/" in post.path]) >= 17)
         posts = {post.path.split("/")[4]: post for post in served.posts if "/invocation/" in post.path}
@@ -226,6 +227,38 @@ async def app(scope, receive, send):
         posts = streams(served, 9)
         assert all(len(post.chunks) == 6 for name, post in posts.items() if name != "endless")
         served.wait_for(lambda: polls(served) >= 4 + 9)
+
+
+@pytest.mark.parametrize("env", [{}, STREAM], ids=["buffered", "streamed"])
+def test_at_sigterm_requests_end_within_the_time_left_or_are_cancelled(env: dict[str, str]) -> None:
+    source = """
+import asyncio, os
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        os.write(1, b"shutdown\\n")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"begins", "more_body": True})
+    os.write(1, b"begun\\n")
+    try:
+        await asyncio.sleep(0.5 if scope["path"] == "/short" else 600)
+    finally:
+        os.write(1, f"{scope['path']} left\\n".encode())
+    await send({"type": "http.response.body", "body": b" and ends"})
+"""
+    sent = request("/short", "short"), request("/long", "long")
+    with serving(source, *sent, count=3, handler="asgi:app:app", env=env) as served:
+        served.wait_for_output(lambda out: out.count("begun") == 2)
+        assert served.end() == -signal.SIGTERM
+        posts = {post.path.split("/")[4]: post for post in served.posts if "/invocation/" in post.path}
+        assert b"begins and ends" in posts["short"].body
+        assert served.out.count("shutdown\n") == 1
+        assert served.out.index("/short left\n") < served.out.index("/long left\n")
 
 
 WSGI = """

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import signal
 import sys
+import textwrap
 import types
 from collections.abc import Callable, Iterator
 from time import time
@@ -16,6 +18,7 @@ import pytest
 from samovar import aio, handler, hooks
 from samovar.environment import environment
 from samovar.errors import Fault
+from tests.contract.harness import OURS, Event, Run, execute
 from tests.handler import events
 from tests.handler.events import EVENTS
 from tests.invocations import begin, forget, invocation
@@ -121,6 +124,19 @@ def test_a_body_in_parts_is_one_answer(load: Any) -> None:
 
     made = load(app)(events.http_api())
     assert (made["statusCode"], made["body"], made["cookies"]) == (201, "ab", ["a=1", "b=2"])
+
+
+def test_a_chunk_that_the_application_changes_later_is_sent_as_it_was(load: Any) -> None:
+    @http
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        chunk = bytearray(b"one")
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        chunk[:] = b"two"
+        await send({"type": "http.response.body", "body": memoryview(chunk)})
+        chunk[:] = b"ten"
+
+    assert load(app)(events.http_api())["body"] == "onetwo"
 
 
 def test_the_answer_to_head_has_no_body_and_keeps_its_length(load: Any) -> None:
@@ -414,9 +430,30 @@ def test_an_application_without_a_lifespan_goes_on(load: Any) -> None:
             assert "state" not in scope
             await respond(send, b"ok")
 
-    for app in (refuses, returns):
+    async def answers_everything(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send, b"ok")
+
+    for app in (refuses, returns, answers_everything):
         assert load(app)(events.http_api())["body"] == "ok"
     assert environment.shutdown_hooks == []  # and no extension is registered for it
+
+
+@pytest.mark.parametrize("wrong", ["lifespan.shutdown.complete", "lifespan.startup.complete", "http.response.start"])
+def test_a_message_that_is_not_due_in_a_lifespan_is_an_error(load: Any, wrong: str) -> None:
+    raised: list[BaseException] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if wrong == "lifespan.startup.complete":
+            await send({"type": wrong})
+        try:
+            await send({"type": wrong})
+        except RuntimeError as exc:
+            raised.append(exc)
+            raise
+
+    load(app)
+    (error,) = raised
+    assert str(error).startswith(f"{wrong!r} was sent where 'lifespan.s")
 
 
 def test_an_event_that_is_no_request_goes_to_the_handler_after_the_comma(load: Any) -> None:
@@ -466,3 +503,72 @@ def test_the_response_mode_is_one_that_there_is(load: Any, value: str, monkeypat
             load(lifespan([]))
     else:
         assert load(lifespan([]))(events.http_api())["body"] == "ok"
+
+
+SNAPSHOT = """
+    import asyncio
+    import samovar
+
+    loops = set()
+
+    @samovar.before_snapshot
+    async def disconnect():
+        loops.add(asyncio.get_running_loop())
+        print("before the snapshot")
+
+    @samovar.after_restore
+    async def connect():
+        loops.add(asyncio.get_running_loop())
+        print("after the restore")
+
+    async def app(scope, receive, send):
+        loops.add(asyncio.get_running_loop())
+        if scope["type"] == "lifespan":
+            await receive()
+            print("start-up")
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            return
+        print(len(loops), "loop")
+        await asyncio.sleep(0.001)
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"ok"})
+"""
+
+
+def test_with_snapstart_start_up_is_before_the_snapshot_and_the_event_loop_outlives_it() -> None:
+    source = textwrap.dedent(SNAPSHOT)
+    sent = Event(json.dumps(events.http_api()).encode())
+    env = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
+    init, served = execute(Run({"app.py": source}, (sent,), "asgi:app:app", env), OURS)
+    assert "GET /2018-06-01/runtime/restore/next" in [request.call for request in init.requests]
+    assert init.stdout.decode().splitlines() == ["start-up", "before the snapshot", "after the restore"]
+    assert (served.stdout, served.value["body"]) == (b"1 loop\n", "ok")
+
+
+SIGTERM = """
+    import asyncio, os, signal
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            print("shutdown")
+            return
+        if scope["path"] == "/after":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"ok"})
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("path", ["/within", "/after"])
+def test_sigterm_within_an_invocation_ends_the_environment_and_says_that_there_is_no_shutdown(path: str) -> None:
+    sent = Event(json.dumps(events.http_api(rawPath=path)).encode())
+    last = execute(Run({"app.py": textwrap.dedent(SIGTERM)}, (sent,), "asgi:app:app"), OURS)[-1]
+    assert last.exit == -signal.SIGTERM
+    (line,) = last.stdout.decode().splitlines()
+    assert "The environment ends within an invocation, without the application's shutdown" in line
+    assert [request.path.endswith("/response") for request in last.requests].count(True) == (path == "/after")

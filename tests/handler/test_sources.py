@@ -85,6 +85,33 @@ def test_the_path_of_an_http_api_is_not_unquoted_a_second_time() -> None:
     assert (made.path, made.raw_path) == (b"/a%20b/c d/", b"/a%2520b/c%20d/")
 
 
+@pytest.mark.parametrize("make", [events.function_url, events.http_api, events.http_api_1, events.rest_api])
+def test_a_slash_at_the_end_of_a_path_stays(make: Any) -> None:
+    """It is missing in requestContext.http.path, and an application that wants it redirects without end."""
+    event = make(**{"path" if "resource" in make() else "rawPath": "/orders/"})
+    event["requestContext"]["path"] = event.get("path")
+    assert request(event).path == request(event).raw_path == b"/orders/"
+
+
+def test_fields_that_are_null_are_empty() -> None:
+    """As a REST API sends them."""
+    names = "headers", "multiValueHeaders", "queryStringParameters", "multiValueQueryStringParameters", "pathParameters"
+    event = events.rest_api(body=None, path="/a%2Bb", **dict.fromkeys(names))
+    event["requestContext"]["path"] = "/live/a%2Bb"
+    made = request(event)
+    assert (made.headers, made.query, made.body) == ([], b"", b"")
+    assert (made.path, made.raw_path, made.root_path) == (b"/live/a+b", b"/live/a%2Bb", "/live")
+    assert made.host == "abc.execute-api.eu-west-1.amazonaws.com"
+
+
+def test_the_query_of_vpc_lattice_is_that_of_the_path_or_else_the_parameters() -> None:
+    for make, name in ((events.lattice_v1, "raw_path"), (events.lattice_v2, "path")):
+        assert request(make(**{name: "/a?b=%2B&c"})).query == b"b=%2B&c"
+        assert request(make(**{name: "/a?"})).query == b""
+    assert request(events.lattice_v2(path="/a")).query == b"repeat=one&repeat=two"
+    assert request(events.lattice_v1(raw_path="/a")).query == b"repeat=two"
+
+
 def test_a_quoted_path_keeps_how_it_was_quoted() -> None:
     made = request(events.function_url(rawPath="/a%2Fb//c%20d/"))
     assert (made.path, made.raw_path) == (b"/a/b//c d/", b"/a%2Fb//c%20d/")
@@ -162,6 +189,21 @@ def test_an_event_of_sam_local_has_the_port_that_it_serves() -> None:
 def test_the_port_comes_from_the_host_and_an_ipv6_address_is_not_cut(host: str, want: tuple[str, int]) -> None:
     event = events.function_url(headers={"host": host})
     assert (request(event).host, request(event).port) == want
+
+
+@pytest.mark.parametrize("host", ["shop:65536", "[:::]", "[::1", "[]", "shop:8o", "a:b:c", "", ":80"])
+def test_a_host_header_that_names_none_is_not_the_servers_name(host: str) -> None:
+    """Starlette asks for the server where the header is none, and fails if it is none either."""
+    event = events.function_url(headers={"host": host})
+    assert (request(event).host, request(event).port) == (event["requestContext"]["domainName"], 443)
+    assert (b"host", host.encode()) in request(event).headers
+    event = events.alb(multi=False) | {"headers": {"host": host}}
+    assert (request(event).host, request(event).port) == ("localhost", 443)
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "x", ""])
+def test_a_forwarded_port_that_is_none_is_not_the_servers(port: str) -> None:
+    assert request(events.function_url(headers={"host": "a", "x-forwarded-port": port})).port == 443
 
 
 def test_a_body_in_base64_is_bytes() -> None:

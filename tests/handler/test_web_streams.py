@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Iterator
 from time import time
 from typing import Any
+from wsgiref.validate import validator
 
 import pytest
 
@@ -18,6 +19,9 @@ from samovar.environment import environment
 from samovar.response import Response
 from tests.handler import events
 from tests.invocations import begin, forget, invocation
+
+# The validator complains in __del__ of an answer that was not closed.
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 
 Load = Callable[..., Callable[..., Any]]
 
@@ -34,7 +38,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     asyncio.set_event_loop(loop)
 
     def made(kind: str, app: Any) -> Callable[..., Any]:
-        module.app = app
+        module.app = validator(app) if kind == "wsgi" else app
         handle = handler.load(f"{kind}:stream_code:app")
 
         def call(event: Any, context: Any = None) -> Any:
@@ -92,6 +96,19 @@ def test_each_message_is_a_chunk_and_the_application_waits_for_it_to_be_taken(lo
     assert log[3:] == ["after"]
 
 
+def test_every_chunk_is_bytes(load: Load) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        chunk = bytearray(b"one")
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        chunk[:] = b"two"
+        await send({"type": "http.response.body", "body": memoryview(b"abcd").cast("H")})
+
+    _, *chunks = load("asgi", app_of_http(app))(events.function_url()).body
+    assert [(type(chunk), chunk) for chunk in chunks] == [(bytes, b"one"), (bytes, b"abcd")]
+    after()
+
+
 HEADERS = [
     (b"Set-Cookie", b"a=1"),
     (b"set-cookie", b"b=2"),
@@ -127,8 +144,10 @@ def test_an_answer_without_a_body_is_a_prelude_and_ends_at_once(load: Load, meth
     event["requestContext"]["http"]["method"] = method
     parts = (b"a", b"b") if method == "HEAD" else ()
     for kind, app in (("asgi", asgi(*parts)), ("wsgi", wsgi(*parts))):
-        (prelude,) = load(kind, app)(event).body
+        body = load(kind, app)(event).body
+        (prelude,) = (chunk for chunk in body if chunk)
         assert head(prelude)["statusCode"] == 201
+        body.close()
         after()
 
 
@@ -141,8 +160,10 @@ def test_a_header_that_could_split_the_prelude_is_a_500(load: Load, headers: Any
 
 def test_a_failure_before_the_first_chunk_is_a_500(load: Load, capfd: pytest.CaptureFixture[str]) -> None:
     for kind, app in (("asgi", asgi(fails=True)), ("wsgi", wsgi(fails=True))):
-        prelude, body = load(kind, app)(events.function_url()).body
-        assert (head(prelude)["statusCode"], body) == (500, b"Internal Server Error")
+        body = load(kind, app)(events.function_url()).body
+        prelude, page = body
+        assert (head(prelude)["statusCode"], page) == (500, b"Internal Server Error")
+        body.close()
         after()
         assert "LookupError: The application failed: no such order" in capfd.readouterr().out
 
@@ -227,7 +248,26 @@ def test_a_wsgi_application_streams_its_blocks_and_is_closed(load: Load) -> None
     log: list[str] = []
     body = load("wsgi", wsgi(b"", b"a", b"", b"b", log=log))(events.function_url()).body
     assert head(next(body)) == {"statusCode": 201, "headers": {"Content-Type": "text/plain"}}
-    assert list(body) == [b"a", b"b"]
+    assert [chunk for chunk in body if chunk] == [b"a", b"b"]  # an empty one is not sent
     assert log == []
     body.close()
     assert log == ["closed"]
+
+
+def test_what_is_written_comes_before_the_blocks_that_follow_it(load: Load) -> None:
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        write = start_response("200 OK", [("Content-Type", "text/plain")])
+        write(b"a")
+
+        def blocks() -> Iterator[bytes]:
+            yield b"b"
+            write(b"c")
+            write(b"d")
+            yield b"e"
+            write(b"f")
+
+        return blocks()
+
+    body = load("wsgi", app)(events.function_url()).body
+    assert [chunk for chunk in body if chunk][1:] == [b"a", b"b", b"c", b"d", b"e", b"f"]
+    body.close()

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 from samovar import codec, logs, loop
-from samovar.concurrency import current, handed_on, output, settings, sigterm, trace
+from samovar.concurrency import current, handed_on, output, settings, sigterm, trace, xray
 from samovar.concurrency.bridge import Bridge
 from samovar.context import Contexts
 from samovar.environment import environment
@@ -40,7 +40,7 @@ _STEP = 0.005  # s between two looks whether an invocation is still in flight
 def share(count: int) -> None:
     """Have the environment know the invocation of each thread and task from now on. count: how many at once."""
     environment.companions = min(count, 2 * settings.processors())
-    for module in current, handed_on, trace:
+    for module in current, handed_on, trace, xray:
         module.set_up()
 
 

@@ -12,7 +12,6 @@ from samovar.handler.sources.http import Answer, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from samovar.handler.sources.http import Request
@@ -26,7 +25,6 @@ class Cycle:
         "_application",
         "_body",
         "_end",
-        "_late",
         "_posted",
         "_request",
         "_scope",
@@ -42,7 +40,6 @@ class Cycle:
         self._start: dict[str, Any] | None = None
         self._body: list[bytes] = []
         self._answer: Answer | None = None
-        self._late = False  # it has been cancelled before the time-out
         self._posted: asyncio.Event = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -50,53 +47,19 @@ class Cycle:
         """Start the application and return its answer once it is whole. What it raises before is logged, and the
         client gets 500. Raises TimeoutError where it is cancelled before the invocation's time-out.
         """
-        loop = aio.get_loop()
-        self._task = loop.create_task(self._run(), context=aio.fresh())
-        self._drive(loop, lambda: self._answer is not None)
-        if self._late:
+        task = self._task = aio.get_loop().create_task(self._run(), context=aio.fresh())
+        if aio.drive(task, lambda: self._answer is not None, self._end):
             raise TimeoutError("cancelled: the invocation's time was nearly up")
         assert self._answer is not None
         return self._answer
 
     def finish(self) -> None:
         """Let the application go on to its end, as its response has been posted. What it raises is logged."""
-        task, loop = self._task, aio.get_loop()
-        assert task is not None
-        if task.done():
-            return
-        self._posted.set()
-        task.add_done_callback(lambda ended: loop.stop())
-        self._drive(loop, task.done)
-        if self._late:
-            logs.record("ERROR", "Out of time: what the application did after its response is cancelled")
-
-    def _drive(self, loop: asyncio.AbstractEventLoop, done: "Callable[[], bool]") -> None:
-        """Run the event loop until done() is true, and cancel the application before the time-out. Not by `aio.run`,
-        which would make a task and a timer more for each step.
-        """
         task = self._task
         assert task is not None
-        left = self._time_left()
-        timer = None if left is None else loop.call_later(left, self._cancel)
-        try:
-            while not done():
-                loop.run_forever()  # until _run, _send or what else has stopped it
-        except BaseException:
-            if not task.done():
-                task.cancel()
-                loop.run_until_complete(asyncio.wait([task]))
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-    def _cancel(self) -> None:
-        self._late = True
-        assert self._task is not None
-        self._task.cancel()
-
-    def _time_left(self) -> "float | None":
-        return None if self._end == float("inf") else max(0.0, self._end - time())
+        self._posted.set()
+        if aio.drive(task, task.done, self._end):
+            logs.record("ERROR", "Out of time: what the application did after its response is cancelled")
 
     async def _run(self) -> None:
         try:
@@ -112,10 +75,15 @@ class Cycle:
             if self._answer is None:
                 self._answer = failed()
                 self._tell()
+        self._ended()
 
     def _tell(self) -> None:
         """Let the thread go on that waits for the answer."""
         asyncio.get_running_loop().stop()
+
+    def _ended(self) -> None:
+        if self._posted.is_set():  # `finish` waits for the end
+            asyncio.get_running_loop().stop()
 
     async def _receive(self) -> "dict[str, Any]":
         if self._request is not None:
@@ -133,12 +101,14 @@ class Cycle:
         if kind == "http.response.start" and self._start is None:
             self._start = message
         elif kind == "http.response.body" and self._start is not None:
-            self._body.append(message.get("body", b""))
+            self._body.append(bytes(message.get("body", b"")))
             if not message.get("more_body"):
                 headers = [(bytes(name), bytes(value)) for name, value in self._start.get("headers", ())]
                 self._answer = Answer(self._start["status"], headers, b"".join(self._body))
                 self._tell()
                 await self._posted.wait()  # the response leaves, whatever the application does next
+            elif time() >= self._end:
+                await asyncio.sleep(0)  # the timer's turn, which does not come where the application waits for nothing
         else:
             want = "http.response.start" if self._start is None else "http.response.body"
             raise RuntimeError(f"{kind!r} was sent where {want!r} is due")

@@ -50,6 +50,9 @@ class SharedCycle(Cycle):
         if not self._told.done():
             self._told.set_result(None)
 
+    def _ended(self) -> None:
+        pass  # the event loop goes on
+
 
 class SharedStreamedCycle(StreamedCycle):
     """One request to the application, and the body of its response, which is sent beside the event loop."""
@@ -62,9 +65,13 @@ class SharedStreamedCycle(StreamedCycle):
         """Do what `StreamedCycle.close` does."""
         if not self._whole:
             aio.run(self._left())
+            self.finish()
 
     async def _left(self) -> None:
         self._leave()
+
+    def _ended(self) -> None:
+        pass  # the event loop goes on
 
 
 def _bridge() -> "tuple[Bridge, asyncio.AbstractEventLoop]":

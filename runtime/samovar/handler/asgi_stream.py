@@ -4,6 +4,7 @@ Imported where `SAMOVAR_RESPONSE_MODE` is `stream`. Knows the event loop; knows 
 """
 
 import asyncio
+from time import time
 
 from samovar import aio, logs
 from samovar.environment import environment
@@ -28,6 +29,7 @@ class StreamedCycle(Cycle):
     ) -> None:
         super().__init__(application, request, scope, end)
         self.wait: Callable[[int], None] | None = None if environment.shared else _wait
+        self.status = 0
         self._prelude = prelude
         self._head: bytes | None = None  # not sent yet
         self._chunk = b""
@@ -68,12 +70,17 @@ class StreamedCycle(Cycle):
             aio.run(self._next())
 
     def close(self) -> None:
-        """Tell the application that its answer is taken no longer, where it is not whole."""
+        """Let the application end, where its answer is not whole: by an OSError from `send`, or cancelled where it
+        does not wait there. At once, as after SIGTERM there is no later.
+        """
         if not self._whole:
             self._leave()
+            self.finish()
 
     def _leave(self) -> None:
         self._gone = True
+        if self._wanted.is_set() and self._task is not None:
+            self._task.cancel()
         self._wanted.set()
 
     async def _next(self) -> None:
@@ -87,9 +94,13 @@ class StreamedCycle(Cycle):
                 await self._news.wait()
         except TimeoutError:
             assert self._task is not None
+            self._gone = True
             self._task.cancel()
             await asyncio.wait([self._task])
             raise TimeoutError("cancelled: the invocation's time was nearly up") from None
+
+    def _time_left(self) -> "float | None":
+        return None if self._end == float("inf") else max(0.0, self._end - time())
 
     async def _run(self) -> None:
         try:
@@ -109,11 +120,13 @@ class StreamedCycle(Cycle):
             elif not self._begun:
                 logs.exception("The application failed", exc)
                 answer = failed()
+                self.status = answer.status
                 self._head, self._chunk = self._prelude(answer.status, answer.headers), answer.body
                 self._whole = True
             else:
                 self._failure = exc  # into the trailers, and the log
         self._news.set()
+        self._ended()
 
     async def _send(self, message: "dict[str, Any]") -> None:
         kind = message["type"]
@@ -124,10 +137,11 @@ class StreamedCycle(Cycle):
         if kind == "http.response.start" and self._start is None:
             headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
             self._head = self._prelude(message["status"], headers)
+            self.status = message["status"]
             self._start = message
         elif kind == "http.response.body" and self._start is not None:
             self._begun = True
-            self._chunk = message.get("body", b"")
+            self._chunk = bytes(message.get("body", b""))
             self._whole = not message.get("more_body")
             self._news.set()
             if self._whole:

@@ -13,18 +13,23 @@ from samovar.response import Response
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from samovar.handler import Handle
     from samovar.handler.sources.http import Answer, Headers, Request
     from samovar.invocation import Invocation
     from samovar.response import Body
 
+    class StreamedAnswer(Body, Protocol):
+        """A streamed answer whose status is known."""
+
+        status: int
+
     # The request, the event it comes from, and the invocation.
     Application = Callable[[Request, dict[str, Any], Invocation], Answer]
     # The same for a streamed answer, with what makes its prelude of status and headers.
     Prelude = Callable[[int, Headers], bytes]
-    Streamed = Callable[[Request, dict[str, Any], Invocation, Prelude], Body]
+    Streamed = Callable[[Request, dict[str, Any], Invocation, Prelude], StreamedAnswer]
 
 
 def find(kind: str, rest: str) -> "tuple[Any, str]":
@@ -61,12 +66,28 @@ def streams() -> bool:
     return mode == b"stream"
 
 
+def error_statuses() -> "frozenset[int]":
+    """Return the statuses that `SAMOVAR_ERROR_STATUSES` names. Raises ValueError for a value that is none."""
+    value = posix.environ.get(b"SAMOVAR_ERROR_STATUSES", b"").decode("utf-8", "surrogateescape")
+    statuses: set[int] = set()
+    for part in value.split(",") if value else ():
+        first, dash, last = part.strip().partition("-")
+        ends = [int(end) if end.isascii() and end.isdecimal() else 0 for end in (first, last if dash else first)]
+        if not 100 <= ends[0] <= ends[1] <= 599:
+            raise ValueError(
+                f"SAMOVAR_ERROR_STATUSES={value!r}: want statuses from 100 to 599 and ranges of them, as 500,502-504"
+            )
+        statuses.update(range(ends[0], ends[1] + 1))
+    return frozenset(statuses)
+
+
 def adapt(call: "Application", streamed: "Streamed | None", kind: str, other: str) -> "Handle":
     """Return the handler that answers requests, and gives all other events to the handler `other`.
 
     streamed: answers those whose source can stream; None where all answers are buffered.
     """
     otherwise = handler.load(other) if other else None
+    failures = error_statuses()
 
     def handle(invocation: "Invocation") -> "Any":
         given = invocation.take_event()
@@ -87,15 +108,25 @@ def adapt(call: "Application", streamed: "Streamed | None", kind: str, other: st
         del given
         request = source.request(event)
         if streamed is not None and source.streams(event):
-            return Response(
-                streamed(
-                    request, event, invocation, lambda status, headers: sources.prelude(source, event, status, headers)
-                ),
-                "application/vnd.awslambda.http-integration-response",
+            body = streamed(
+                request, event, invocation, lambda status, headers: sources.prelude(source, event, status, headers)
             )
+            if body.status in failures:
+                body.close()
+                raise _failure(body.status)
+            return Response(body, "application/vnd.awslambda.http-integration-response")
         answer = call(request, event, invocation)
+        if answer.status in failures:
+            raise _failure(answer.status)
         if request.method == "HEAD":
             answer.body = b""
         return sources.respond(source, event, answer)
 
     return handle
+
+
+def _failure(status: int) -> Fault:
+    return Fault(
+        "Function.ErrorStatus",
+        f"The application answered with status {status}, which SAMOVAR_ERROR_STATUSES makes a failure",
+    )

@@ -7,8 +7,11 @@ Knows the event sources; knows neither the Runtime API nor the loop.
 import posix
 import sys
 from _io import BytesIO
+from _thread import get_ident
+from time import time
 
 from samovar import logs
+from samovar.deadline import stop_time
 from samovar.environment import environment
 from samovar.errors import is_failure
 from samovar.handler import web
@@ -32,25 +35,32 @@ _MULTIPROCESS = b"AWS_LAMBDA_MAX_CONCURRENCY" in posix.environ and (
 def load(rest: str) -> "Handle":
     """Return the application that `module:application` names, as a handler. Raises Fault as `function.find` does."""
     application, other = web.find("wsgi", rest)
-    closing: dict[Invocation | None, Callable[[], object]] = {}  # of results whose response is being posted
+    closing: dict[int, Callable[[], object]] = {}  # by thread: of the result whose response it is posting
 
     def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> Answer:
         answering = _Answering()
+        end = stop_time(invocation)
+        late = False
         try:
             result = application(_environ(request, event, invocation), answering.start_response)
             if close := getattr(result, "close", None):
-                closing[environment.invocation] = close
+                closing[get_ident()] = close
             for block in result:
+                if late:
+                    break
                 answering.write(block)
-            return answering.whole()
+                late = time() >= end
+            else:
+                return answering.whole()
         except BaseException as exc:
             if not is_failure(exc):
                 raise
             logs.exception("The application failed", exc)
             return failed()
+        raise TimeoutError("the application was still answering when the invocation's time was nearly up")
 
     def finish() -> None:
-        if close := closing.pop(environment.invocation, None):
+        if close := closing.pop(get_ident(), None):
             try:
                 close()
             except BaseException as exc:
@@ -84,6 +94,7 @@ class _Blocks:
     wait: "Callable[[int], None] | None" = None  # nothing else goes on while the socket takes no more
 
     def __init__(self, prelude: "Prelude", silent: bool) -> None:
+        self.status = 0
         self._prelude = prelude
         self._silent = silent
         self._answering = _Answering()
@@ -101,29 +112,36 @@ class _Blocks:
             if block:
                 break
         answer = self._answering.whole()
-        self._ready = [self._prelude(answer.status, answer.headers)]
+        self._begin(answer)
         body = self._answering.taken()
         if not self._silent:
             self._ready += body
 
     def fail(self, answer: Answer) -> None:
         """Send this answer, and nothing of the application."""
-        self._ready = [self._prelude(answer.status, answer.headers)]
+        self._begin(answer)
         if not self._silent:
             self._ready.append(answer.body)
         self._blocks = iter(())
+
+    def _begin(self, answer: Answer) -> None:
+        self._ready = [self._prelude(answer.status, answer.headers)]
+        self.status = answer.status
 
     def __iter__(self) -> "_Blocks":
         return self
 
     def __next__(self) -> bytes:
-        while True:
-            if self._ready:
-                return self._ready.pop(0)
-            block = next(self._blocks)
+        if not self._ready:
+            block = next(self._blocks, None)
+            self._ready = self._answering.taken()  # what it has written before that block, or at its end
             if self._silent:
-                continue
-            self._ready = [part for part in (*self._answering.taken(), block) if part]
+                self._ready.clear()
+            if block is None and not self._ready:
+                raise StopIteration
+            # An empty one is no chunk. It is passed on, as the sender looks at the time between two.
+            self._ready.append(block if block and not self._silent else b"")
+        return self._ready.pop(0)
 
     def close(self) -> None:
         if self._close is not None:
@@ -168,19 +186,20 @@ def _environ(request: "Request", event: "dict[str, Any]", invocation: "Invocatio
 class _Answering:
     """What the application gives, until it is an answer."""
 
-    __slots__ = ("_body", "_headers", "_status")
+    __slots__ = ("_body", "_headers", "_sent", "_status")
 
     def __init__(self) -> None:
         self._status: str | None = None
         self._headers: list[tuple[str, str]] = []
         self._body: list[bytes] = []
+        self._sent = False  # status and headers
 
     def start_response(
         self, status: str, headers: "list[tuple[str, str]]", exc_info: "Any" = None
     ) -> "Callable[[bytes], None]":
         if exc_info:
             try:
-                if self._body:
+                if self._body or self._sent:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # a circle with this frame
@@ -204,4 +223,5 @@ class _Answering:
         if self._status is None:
             raise AssertionError("the application did not call start_response")
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]
+        self._sent = True
         return Answer(int(self._status[:3]), headers, b"".join(self._body))

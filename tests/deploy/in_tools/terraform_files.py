@@ -20,6 +20,13 @@ RENAMED = {
     "aws_lambda_function": {"function_name": "name", "filename": "code"},
     "aws_lambda_layer_version": {"filename": "code"},
     "aws_cloudwatch_metric_alarm": {"alarm_name": "name"},
+    "aws_lambda_permission": {"function_name": "function"},
+    "aws_lb_listener_rule": {"action": "actions", "condition": "conditions"},
+    "aws_api_gateway_resource": {"rest_api_id": "rest_api"},
+    "aws_api_gateway_method": {"rest_api_id": "rest_api"},
+    "aws_api_gateway_integration": {"rest_api_id": "rest_api"},
+    "aws_api_gateway_deployment": {"rest_api_id": "rest_api"},
+    "aws_api_gateway_stage": {"rest_api_id": "rest_api", "deployment_id": "deployment"},
 }
 META = {"count", "depends_on", "for_each", "lifecycle", "provider"}
 USED = re.compile(r"\b(?:(?:var|local)\.\w+|data\.\w+\.\w+|aws_\w+\.\w+)")
@@ -42,7 +49,7 @@ def camel(words: str) -> str:
 
 
 def wrong_arguments(kind: str, block: dict[str, Any]) -> Iterator[str]:
-    _, service, resource = kind.split("_", 2)
+    _, service, resource = kind.replace("aws_api_gateway_", "aws_apigateway_").split("_", 2)
     module = getattr(pulumi_aws, "lambda_" if service == "lambda" else service)
     yield from compare(kind, module, camel(resource), block, RENAMED.get(kind, {}))
 
@@ -54,14 +61,14 @@ def compare(path: str, module: Any, name: str, block: dict[str, Any], renamed: d
         for label, body in dynamic.items():
             if not label.startswith("__"):
                 given[label.strip('"')] = body["content"]
-    ours = {renamed.get(key, key): value for key, value in given.items()}
-    for key, value in ours.items():
-        if key not in parameters:
+    for key, value in given.items():
+        if renamed.get(key, key) not in parameters:
             yield f"{path}: no argument {key}"
         elif isinstance(value, list) and value and isinstance(value[0], dict) and value[0].get("__is_block__"):
             yield from compare(f"{path}.{key}", module, name + camel(key), value[0], {})
+    there = {renamed.get(key, key) for key in given}
     for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and key not in ours:
+        if parameter.default is parameter.empty and key not in there:
             yield f"{path}: {key} is missing"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from wsgiref.validate import validator
 
 if os.environ.get("RAISES"):
     raise RuntimeError(os.environ["RAISES"])
@@ -26,9 +27,10 @@ async def app(scope, receive, send):
     print("after the response")
 
 
+@validator
 def shop(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [environ["PATH_INFO"].encode("latin-1"), b" ", environ["wsgi.input"].read()]
+    return [environ["PATH_INFO"].encode("latin-1"), b" ", environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))]
 
 
 def jobs(event, context):

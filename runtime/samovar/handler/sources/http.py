@@ -3,6 +3,7 @@
 Knows nothing of any one source.
 """
 
+from _socket import AF_INET6, inet_pton
 from binascii import a2b_base64, b2a_base64
 from http import HTTPStatus
 from urllib.parse import quote, quote_plus, unquote_to_bytes
@@ -60,10 +61,10 @@ class Request:
         self.body = body
         self.client = client
         self.scheme = _first(headers, b"x-forwarded-proto") or "https"
-        self.host, self.port = _host_port(_first(headers, b"host") or host or "localhost")
-        if self.port is None:
-            port = _first(headers, b"x-forwarded-port") or ""
-            self.port = int(port) if port.isdecimal() else 80 if self.scheme == "http" else 443
+        self.host, port = _host_port(_first(headers, b"host") or "") or _host_port(host or "") or ("localhost", None)
+        if port is None:
+            port = _port(_first(headers, b"x-forwarded-port") or "")
+        self.port: int = (80 if self.scheme == "http" else 443) if port is None else port
 
 
 class Answer:
@@ -84,8 +85,13 @@ def failed() -> Answer:
 
 def header_list(headers: "dict[str, Any] | None") -> "Headers":
     """Return headers as pairs. The values are strings or lists of strings; null where one is missing."""
+    headers = headers or {}
+    try:  # one value each, in Latin-1, as nearly all events have
+        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    except (AttributeError, UnicodeEncodeError):
+        pass
     pairs: Headers = []
-    for name, values in (headers or {}).items():
+    for name, values in headers.items():
         key = _bytes(name.lower())
         for value in values if isinstance(values, list) else (values,):
             if value is not None:
@@ -163,7 +169,8 @@ def forwarded_for(headers: "Headers") -> "str | None":
     """Return the address that the load balancer saw: it adds it behind those that the client has sent."""
     value = ",".join(value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for")
     address = value.rpartition(",")[2].strip()
-    return _host_port(address)[0] if address else None
+    split = _host_port(address)
+    return split[0] if split else None
 
 
 def body_fields(answer: Answer) -> "dict[str, Any]":
@@ -220,13 +227,32 @@ def _first(headers: "Headers", name: bytes) -> "str | None":
     return None
 
 
-def _host_port(host: str) -> "tuple[str, int | None]":
-    """Split `name:80` and `[::1]:80`; a bare IPv6 address has no port."""
-    if host.startswith("["):
-        name, _, port = host[1:].partition("]")
-        port = port.removeprefix(":")
-    elif host.count(":") == 1:
-        name, _, port = host.partition(":")
+def _host_port(host: str) -> "tuple[str, int | None] | None":
+    """Split `name:80` and `[::1]:80`; a bare IPv6 address has no port. None for what is neither: a client may have
+    written it.
+    """
+    bracketed = host.startswith("[")
+    if bracketed:
+        name, end, port = host[1:].partition("]")
+        if not end or port[:1] not in ("", ":"):
+            return None
+        port = port[1:]
+    elif host.count(":") > 1:
+        name, port = host, ""
     else:
-        return host, None
-    return name, int(port) if port.isdecimal() else None
+        name, _, port = host.partition(":")
+    if not name or ((bracketed or ":" in name) and not _is_ipv6(name)) or (port and _port(port) is None):
+        return None
+    return name, _port(port)
+
+
+def _port(text: str) -> "int | None":
+    return int(text) if text.isascii() and text.isdecimal() and int(text) <= 65535 else None
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        inet_pton(AF_INET6, text)
+    except (OSError, ValueError):
+        return False
+    return True
