@@ -7,14 +7,14 @@ nothing of processes.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` makes enums first
 import os
-import signal
 from mmap import mmap
-from typing import TYPE_CHECKING
 
 from samovar.invocation import Invocation
 from samovar.runtime_api import NotTaken, RuntimeClient
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
