@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import signal
 from mmap import mmap
-from typing import TYPE_CHECKING
 
 from samovar.invocation import Invocation
 from samovar.runtime_api import NotTaken, RuntimeClient
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 

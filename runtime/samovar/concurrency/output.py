@@ -20,12 +20,12 @@ from _thread import RLock, _local, get_ident
 from collections import deque
 from functools import partial
 from struct import pack
-from typing import TYPE_CHECKING
 
 from samovar import codec, logs
 from samovar.environment import Environment, environment
 from samovar.streams import UnbufferedFile
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from _thread import get_ident
-from typing import TYPE_CHECKING
 
 from samovar.environment import environment
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -6,7 +6,6 @@ Knows the loop, and how to tell the supervisor something; the supervisor itself 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NoReturn
 
 from samovar import logs, loop
 from samovar.concurrency import sigterm
@@ -14,9 +13,10 @@ from samovar.concurrency.flights import GIVES_UP, SERVES, SERVES_ALL, NotingClie
 from samovar.environment import environment
 from samovar.runtime_api import ApiError, Ended, NotTaken
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from samovar.concurrency.flights import Board, Slot
     from samovar.handler import Handle
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # s, before /next is asked again after a failure
 # Failures of /next in a row at which a worker ends: after about half a minute, or 1.5 s where there is nobody.
 _FAILURES, _FAILURES_OF_NOBODY = 12, 5
+_ASYNC = 0x80 | 0x200  # of a code object: a coroutine function, an async generator function
 _RUNNERS = {"run", "run_until_complete", "run_coroutine_threadsafe"}  # what a plain function calls to run a coroutine
 
 
@@ -83,10 +84,12 @@ def is_async(handle: Handle) -> bool:
     """Return whether a handler is a coroutine function or an async generator function, also behind decorators that
     hand on what it returns.
     """
-    import inspect
-
     handle = getattr(handle, "__wrapped__", handle)  # of an agent
     function: Any = getattr(handle, "function", None)
+    if type(function) is type(is_async) and not function.__dict__:  # without decorators
+        return bool(function.__code__.co_flags & _ASYNC)
+    import inspect  # takes longer than the rest of a worker's start
+
     for _ in range(100):  # a chain of decorators may be a circle
         for each in (function, type(function).__call__):
             if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):

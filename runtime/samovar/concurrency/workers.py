@@ -11,13 +11,16 @@ import os
 import signal
 import sys
 import time
-from typing import NoReturn
 
 from samovar import codec, logs, loop
 from samovar.concurrency import output, settings, sigterm, worker
 from samovar.concurrency.flights import GIVES_UP, SERVES_ALL, STARTS, Board, Slot
 from samovar.environment import environment
 from samovar.runtime_api import ApiError, RuntimeClient
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # s, before a worker is replaced that has died soon
@@ -91,6 +94,7 @@ class Supervisor:
             self._push()
             self._see_who_serves()
             while (ended := _reap()) is not None:
+                self._see_who_serves()  # it may have served since
                 self._see_end(*ended)
 
     def _time_to_wait(self) -> float:
@@ -130,9 +134,12 @@ class Supervisor:
             if other.lifeline >= 0:
                 os.close(other.lifeline)
         # The kernel sends SIGTERM when the other end is closed: a supervisor that is killed leaves no worker behind.
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGTERM)
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        try:
+            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGTERM)
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        except OSError:
+            pass  # an emulated kernel may not know that
         if os.getppid() != self._pid:
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
