@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _PROVIDER = "_LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET"
 _PATIENCE = 5  # s until the provider takes a connection
+_LONGEST_WAIT = 1.0  # s for what another thread writes
 
 _files: dict[int, LineFile] = {}  # by descriptor
 _locks: list[int] = []  # files in memory, made before the fork: for stdout and stderr of all processes
@@ -155,33 +156,46 @@ class Destination:
     def __init__(self, lock: int | None) -> None:
         self._lock = lock
         self._mutex = RLock()
-        self._queue: deque[tuple[int, bytes]] = deque()
+        self._late: deque[tuple[int, bytes]] = deque()  # for the thread that writes, when it is done
         self._writing = False
         self._cut = False
 
     def put(self, fd: int, data: bytes) -> None:
         """Write whole lines."""
-        with self._mutex:
-            self._queue.append((fd, data))
-            if self._writing:  # a signal handler or finalizer writes in the midst of a write: it comes after that
-                return
+        held = self._mutex.acquire(timeout=_LONGEST_WAIT)
+        if self._writing or not held:
+            # A signal handler or finalizer writes in the midst of a write. Or such a one waits there for a lock that
+            # this thread has: that of a handler of `logging`.
+            self._late.append((fd, data))
+            if held:
+                self._mutex.release()
+            return
+        try:
             self._writing = True
+            self._flock(fcntl.LOCK_EX)
             try:
-                if self._lock is not None:
-                    fcntl.flock(self._lock, fcntl.LOCK_EX)
-                try:
-                    while self._queue:
-                        fd, data = self._queue.popleft()
-                        if self._cut:  # by an exception out of a signal handler
-                            data = b"\n" + data
-                        self._cut = True
-                        logs.write_whole(fd, data)
-                        self._cut = False
-                finally:
-                    if self._lock is not None:
-                        fcntl.flock(self._lock, fcntl.LOCK_UN)
+                self._write(fd, data)
+                while self._late:
+                    self._write(*self._late.popleft())
             finally:
-                self._writing = False
+                self._flock(fcntl.LOCK_UN)
+        finally:
+            self._writing = False
+            self._mutex.release()
+
+    def _flock(self, operation: int) -> None:
+        if self._lock is not None:
+            try:
+                fcntl.flock(self._lock, operation)
+            except OSError:  # the function has closed it
+                self._lock = None
+
+    def _write(self, fd: int, data: bytes) -> None:
+        if self._cut:  # by an exception out of a signal handler
+            data = b"\n" + data
+        self._cut = True
+        logs.write_whole(fd, data)
+        self._cut = False
 
     def forget(self) -> None:
         """Close the file of the lock: where the parent dies with the lock, nobody has to wait for this process too."""
