@@ -122,9 +122,23 @@ def handler(event, context):
         yield json.dumps(seen(context)) + ","
     yield json.dumps(nested(context))[1:]
 """
+ASYNC_GENERATOR = """
+import json
+
+async def handler(event, context):
+    yield "["
+    for each in await in_tasks(context):
+        await asyncio.sleep(random.random() / 100)
+        yield json.dumps([each, seen(context)])[1:-1] + ","
+    yield json.dumps(await asyncio.to_thread(nested, context))[1:]
+"""
 
 
-@pytest.mark.parametrize(("handler", "count"), [(FUNCTION, 17), (COROUTINE, 10), (GENERATOR, 14)])
+@pytest.mark.parametrize(
+    ("handler", "count"),
+    [(FUNCTION, 17), (COROUTINE, 10), (GENERATOR, 14), (ASYNC_GENERATOR, 14)],
+    ids=["function", "coroutine function", "generator", "async generator"],
+)
 def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks(handler: str, count: int) -> None:
     chance = random.Random(15)
     events, expected = [], {}

@@ -19,11 +19,20 @@ if TYPE_CHECKING:
 
     from samovar.invocation import Invocation
 
-_start, _submit, _add_done_callback = Thread.start, ThreadPoolExecutor.submit, Future.add_done_callback
+# What was there before: of the standard library, or of an agent.
+_start: Callable[[Thread], None]
+_submit: Callable[..., Future[Any]]
+_add_done_callback: Callable[[Future[Any], Callable[[Future[Any]], object]], None]
+_is_set_up = False
 
 
 def set_up() -> None:
-    """Have it handed on from now on."""
+    """Have it handed on from now on. Only the first call does that: an agent may then have replaced the same."""
+    global _start, _submit, _add_done_callback, _is_set_up
+    if _is_set_up:
+        return
+    _is_set_up = True
+    _start, _submit, _add_done_callback = Thread.start, ThreadPoolExecutor.submit, Future.add_done_callback
     Thread.start = start  # type: ignore[method-assign]
     ThreadPoolExecutor.submit = submit  # type: ignore[method-assign, assignment]
     Future.add_done_callback = add_done_callback  # type: ignore[method-assign]

@@ -40,7 +40,7 @@ _STEP = 0.005  # s between two looks whether an invocation is still in flight
 def share(count: int) -> None:
     """Have the environment know the invocation of each thread and task from now on. count: how many at once."""
     environment.companions = min(count, 2 * settings.processors())
-    for module in current, handed_on, trace, xray:
+    for module in current, handed_on, trace:
         module.set_up()
 
 
@@ -68,6 +68,7 @@ class Pollers:
         self._bridge = Bridge(self.call)
         self.stopping = False
         self.gave_up = False  # whether the Runtime API has given no poller an event for long
+        xray.adapt()
 
     def _poller(self, number: int) -> Poller:
         return Poller(self, self._connect(number), self._handle, self._context, number)
