@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from samovar.concurrency import workers
+from samovar.concurrency import settings, workers
 from samovar.local.testing.scripted_api import TRACE_ID, Answer
 from tests.concurrency.pool import APP, pool
 from tests.contract.harness import OFFICIAL, OURS
@@ -362,13 +362,20 @@ def test_a_failed_poll_is_repeated_after_a_pause(tmp_path: Path, fault: Answer) 
         assert "replaced" not in started.log
 
 
-def test_a_runtime_api_that_has_gone_ends_all_workers_and_the_environment(tmp_path: Path) -> None:
-    with pool(tmp_path) as started:
+@pytest.mark.parametrize(
+    ("mode", "processes"), [("process", 3), ("hybrid", min(3, settings.processors())), ("thread", 0)]
+)
+def test_a_runtime_api_that_has_gone_ends_all_workers_and_the_environment(
+    tmp_path: Path, mode: str, processes: int
+) -> None:
+    with pool(tmp_path, mode=mode) as started:
         started.wait_for_polls(3)
         started.invoke({})
         started.api.close()
         assert started.end() == 1
-        assert started.log.count("The Runtime API gave it no event: it is not replaced") == 3
+        assert started.log.count("The Runtime API gave it no event: it is not replaced") == processes
+        assert started.log.count("repeated in 0.8 s") == 3
+        assert "repeated in 1.6 s" not in started.log  # so long as it takes where there is somebody
 
 
 @BOTH
