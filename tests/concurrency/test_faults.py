@@ -68,6 +68,45 @@ def test_a_keyboard_interrupt_costs_the_invocation_of_an_async_handler_that_rais
         assert started.process.poll() is None
 
 
+# --- threads
+
+
+def test_pollers_that_cannot_be_started_leave_the_others(tmp_path: Path) -> None:
+    source = script("""
+        import threading
+        start = threading.Thread.start
+
+        def start_some(self):
+            if self.name.startswith("samovar-") and int(self.name[8:]) % 2:
+                raise RuntimeError("can't start new thread")
+            start(self)
+
+        threading.Thread.start = start_some
+
+        def handler(event, context):
+            return threading.current_thread().name
+    """)
+    with pool(tmp_path, source, mode="thread", count=4) as started:
+        started.wait_for_log("cannot be started: can't start new thread", 2)
+        assert set(started.invoke(*[{}] * 8)) <= {"samovar-0", "samovar-2"}
+
+
+def test_an_environment_none_of_whose_pollers_can_be_started_ends(tmp_path: Path) -> None:
+    source = script("""
+        import threading
+
+        def start_none(self):
+            raise RuntimeError("can't start new thread")
+
+        threading.Thread.start = start_none
+        handler = len
+    """)
+    with pool(tmp_path, source, mode="thread", count=2) as started:
+        assert started.end() == 1
+        assert started.log.count("cannot be started") == 2
+        assert not started.polls()
+
+
 # --- SIGTERM
 
 

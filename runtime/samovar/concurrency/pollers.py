@@ -80,7 +80,9 @@ class Pollers:
         os.register_at_fork(after_in_child=self._forked)
         sigterm.take(lambda signum, frame: self.call(self._terminate))
         for poller in self._pollers:
-            poller.start()
+            if not poller.start():
+                poller.polls = False
+                self.gives_up()
         while True:
             self._run_loop()
             try:
@@ -129,9 +131,10 @@ class Pollers:
         for at, poller in enumerate(self._pollers):
             if poller.polls and not poller.is_alive():
                 logs.record("ERROR", f"A handler has ended its thread, samovar-{at}: it is replaced")
-                self._pollers[at] = new = self._poller(at)
+                new = self._poller(at)
                 new.lost = poller.invocation
-                new.start()
+                if new.start():  # else at the next look
+                    self._pollers[at] = new
 
     def _terminate(self) -> None:
         """End the environment as Lambda asks: no new polls, and the hooks run once. What is in flight has the time that
@@ -204,8 +207,14 @@ class Poller:
         self.polls = True
         self.number = number
 
-    def start(self) -> None:
-        self._thread.start()
+    def start(self) -> bool:
+        """Start the thread; return whether there is one. What is too much for the process is a matter of this one."""
+        try:
+            self._thread.start()
+        except RuntimeError as exc:
+            logs.record("ERROR", f"{self._thread.name} cannot be started: {exc}")
+            return False
+        return True
 
     def is_alive(self) -> bool:
         """Return whether the thread is there, for the kernel too: pthread_exit() goes past Python."""
