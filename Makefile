@@ -10,7 +10,7 @@ export PIP_NO_INPUT := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer publish image dist sam docs docs-serve deploy-tools attach clean
+.PHONY: help setup demo test test-fast lint mutants format lock bench bench-containers bench-publish compatibility layer publish image dist sam docs docs-serve deploy-tools attach freethreaded clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) ## set up .venv: pinned packages, samovar, the emulator
@@ -70,7 +70,7 @@ lock: ## update the pins; ARGS='--upgrade-package ruff' for uv
 	    --constraint requirements/dev.txt pyproject.toml --output-file requirements/runtime.txt
 	build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	    --constraint requirements/dev.txt requirements/docs.in --output-file requirements/docs.txt
-	for name in bundle deploy layer mutants sam $(patsubst requirements/%.in,%,$(wildcard requirements/attach/*.in)); do \
+	for name in bundle deploy freethreaded layer mutants sam $(patsubst requirements/%.in,%,$(wildcard requirements/attach/*.in)); do \
 	    build/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 $(ARGS) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
@@ -167,6 +167,16 @@ build/attach/%/.done: requirements/attach/%.txt build/attach/python/.done | setu
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --target $(@D) --requirement $<
 	@touch $@
 
+# Needs no .venv, so that it can run beside the rest: it is minutes of a processor's time.
+freethreaded: .venv-freethreaded/.done ## build a Python without the GIL, for tests/free_threaded
+
+.venv-freethreaded/.done: requirements/freethreaded.txt tools/python-freethreaded
+	@echo '== a Python without the GIL in build/python-freethreaded, and .venv-freethreaded, each file checked against its hash'
+	@rm -rf .venv-freethreaded && $$(tools/python-freethreaded build/python-freethreaded) -m venv .venv-freethreaded
+	@.venv-freethreaded/bin/python -m pip install --quiet --require-hashes --no-deps --requirement $<
+	@ln -sfn $(CURDIR)/runtime/samovar .venv-freethreaded/lib/python*/site-packages/
+	@touch $@
+
 # pip asks an archive's build backend for its metadata, even to download it: the backends are pinned too.
 build/suites/.done: requirements/suites.txt build/attach/suites/.done
 	@echo '== test suites in build/suites, each archive checked against its hash'
@@ -181,5 +191,5 @@ help: ## list these targets
 	@awk -F ':.* ## ' '/^[a-z-]+:.* ## /{printf "make %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove everything that these targets create
-	rm -rf $(VENV) .venv-sam .venv-docs .venv-deploy .venv-mutants deploy/tools/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-sam .venv-docs .venv-deploy .venv-mutants .venv-freethreaded deploy/tools/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

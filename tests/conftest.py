@@ -19,6 +19,7 @@ REAL = (
     "container",
     "deploy",
     "docs",
+    "free_threaded",
     "new_user",
     "packages",
     "rie",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 LAYERS = "/opt/python"
+_OF_LAYERS = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+_LIBRARY = f"{_OF_LAYERS}t" if "t" in sys.abiflags else _OF_LAYERS  # the interpreter's; python3.13t has no GIL
 
 
 def set_up_sys_path(package_root: str = "") -> None:
@@ -26,13 +28,12 @@ def set_up_sys_path(package_root: str = "") -> None:
     environ = posix.environ
     own_path = b"PYTHONPATH" in environ
     task_root, runtime_dir = (environ.get(name, b"").decode() for name in (b"LAMBDA_TASK_ROOT", b"LAMBDA_RUNTIME_DIR"))
-    site_packages = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
-    layers = [] if own_path else [f"{LAYERS}/{site_packages}", LAYERS]
+    layers = [] if own_path else [f"{LAYERS}/{_OF_LAYERS}/site-packages", LAYERS]
     first = [task_root, _cwd(), *layers]
     if _is_dir(runtime_dir):
         # A managed runtime has site-packages before its own folder, and both before the standard library. Elsewhere
         # site-packages stay last, as under `python -m awslambdaric`: searching them first costs each import.
-        first += [runtime_dir] if own_path else [f"{sys.prefix}/{site_packages}", runtime_dir]
+        first += [runtime_dir] if own_path else [f"{sys.prefix}/{_LIBRARY}/site-packages", runtime_dir]
     path = [entry for entry in first if entry and _is_dir(entry)]
     path += [entry for entry in sys.path if entry and entry != package_root]
     sys.path[:] = dict.fromkeys(path)
@@ -70,7 +71,6 @@ def _plain_site_packages() -> "list[str] | None":
     environ = posix.environ
     binaries = sys.executable.rpartition("/")[0]
     prefix = _environment(binaries.rpartition("/")[0])
-    library = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}"
     home = environ.get(b"HOME", b"").decode()
     if (
         prefix is None
@@ -78,11 +78,11 @@ def _plain_site_packages() -> "list[str] | None":
         or sys.prefix == "/usr"
         or sys.platlibdir != "lib"
         or _exists(f"{binaries}/pyvenv.cfg")
-        or _exists(f"{sys.base_prefix}/{library}/sitecustomize.py")
-        or (home and _exists(f"{home}/.local/{library}/site-packages"))
+        or _exists(f"{sys.base_prefix}/{_LIBRARY}/sitecustomize.py")
+        or (home and _exists(f"{home}/.local/{_LIBRARY}/site-packages"))
     ):
         return None
-    folder = f"{prefix}/{library}/site-packages"
+    folder = f"{prefix}/{_LIBRARY}/site-packages"
     names = _names(folder)
     if _customized(names) or _started_by(names):
         return None

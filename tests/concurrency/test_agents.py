@@ -60,19 +60,20 @@ def test_what_init_has_put_around_a_start_of_threads_stays_there(mode: str, kind
         start, submit, seen = threading.Thread.start, ThreadPoolExecutor.submit, []
 
         def counted_start(self):
-            seen.append("start")
+            if self.name == "mine":
+                seen.append(["start", samovar.current().id])
             return start(self)
 
         def counted_submit(self, *args, **kwargs):
-            seen.append("submit")
+            if samovar.current() is not None:
+                seen.append(["submit", samovar.current().id])
             return submit(self, *args, **kwargs)
 
         threading.Thread.start, ThreadPoolExecutor.submit = counted_start, counted_submit
 
         {kind} handler(event, context):
-            seen.clear()
             ids = []
-            thread = threading.Thread(target=lambda: ids.append(samovar.current().id))
+            thread = threading.Thread(name="mine", target=lambda: ids.append(samovar.current().id))
             thread.start()
             thread.join()
             with ThreadPoolExecutor(1) as pool:
@@ -80,4 +81,4 @@ def test_what_init_has_put_around_a_start_of_threads_stays_there(mode: str, kind
             return [seen, ids]
     """
     with serving(source, event(1, "id-1"), count=2, env={"AWS_LAMBDA_CONCURRENCY_MODE": mode}) as server:
-        assert server.answers(1) == {"id-1": [["start", "submit", "start"], ["id-1", "id-1"]]}
+        assert server.answers(1) == {"id-1": [[["start", "id-1"], ["submit", "id-1"]], ["id-1", "id-1"]]}

@@ -235,13 +235,18 @@ def test_work_of_a_pool_keeps_the_invocation_that_has_ended_and_its_threads_keep
                 return handler.late.result()
             del handler.late
             gc.collect()
-            return kept[0]() is None, pool.submit(lambda: samovar.current().id).result(), ids
+            def look():
+                thread = threading.Thread(target=lambda: ids.append(samovar.current().id))
+                thread.start()
+                thread.join()
+                return samovar.current().id
+            return kept[0]() is None, pool.submit(look).result(), ids
     """
     with serving(source, count=2) as server:
         assert one_by_one(server, 2, "begins", "goes on", "looks") == [
             None,
             ["id-0", "id-0"],
-            [True, "id-2", ["id-0"]],
+            [True, "id-2", ["id-0", "id-2"]],
         ]
         assert [record["requestId"] for record in server.records if record["message"] == "late"] == ["id-0"]
 

@@ -301,6 +301,26 @@ def test_the_record_of_the_worker_pool_is_that_of_the_official_client(tmp_path: 
     assert 1 <= hybrid["workerCount"] <= 3
 
 
+@pytest.mark.parametrize("mode", ["process", "thread"])
+def test_a_telemetry_descriptor_that_is_not_there_costs_nothing(tmp_path: Path, mode: str) -> None:
+    env = {TELEMETRY: "999", "AWS_LAMBDA_LOG_LEVEL": "DEBUG"}
+    with logged(tmp_path, "def handler(event, context): ...", *events(1), mode=mode, env=env) as started:
+        started.answers(1)
+        started.out.wait_for("runtime_worker_pool_initializing")
+
+
+def test_where_the_kernel_has_no_files_in_memory_the_workers_serve(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\ndef memfd_create(*_): raise OSError(38)\nos.memfd_create = memfd_create\n"
+    )
+    source = "def handler(event, context):\n    print('printed')\n"
+    env = {"PYTHONPATH": str(tmp_path)}
+    with logged(tmp_path, source, *events(2), mode="process", count=2, env=env) as started:
+        started.answers(2)
+        started.end()
+    assert started.out.lines == ["printed"] * 2
+
+
 @pytest.mark.parametrize("level", ["", "INFO"])
 def test_there_is_no_record_of_the_worker_pool_above_debug(tmp_path: Path, level: str) -> None:
     env = {"AWS_LAMBDA_LOG_LEVEL": level} if level else {}

@@ -156,6 +156,22 @@ def test_no_descriptor_of_a_worker_is_in_another_or_in_a_program_that_it_starts(
         assert {str(answer["child"]) for answer in seen.values()} == {"['0', '1', '2', '3']"}  # 3: that of ls
 
 
+def test_deferred_calls_run_when_the_time_is_up_as_the_code_runs_on(tmp_path: Path) -> None:
+    source = script("""
+        import samovar
+        done = []
+
+        def handler(event, context):
+            samovar.defer(lambda: done.append(samovar.remaining() < -1))
+            return samovar.remaining(), context.get_remaining_time_in_millis(), done
+    """)
+    with pool(tmp_path, source, count=1) as started:
+        remaining, milliseconds, _ = started.invoke({}, timeout_ms=-60_000)[0]
+        assert remaining < -1
+        assert milliseconds == 0
+        assert started.invoke({})[0][2] == [True]
+
+
 # --- a worker that dies
 
 

@@ -7,8 +7,8 @@ nothing of processes.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` makes enums first
 import os
-import signal
 from mmap import mmap
 
 from samovar.invocation import Invocation

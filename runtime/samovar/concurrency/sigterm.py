@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` makes enums first
 import os
-import signal
 from _thread import get_ident
 
 from samovar.environment import environment

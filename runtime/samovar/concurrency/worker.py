@@ -41,6 +41,7 @@ def run(
     threaded: whether each slot has a poller; otherwise there is one slot. if_async: the slots that pollers serve where
     the handler is async; None where that has been found out before.
     """
+    environment.times_out = False
     if threaded:
         from samovar.concurrency import pollers
 

@@ -6,9 +6,9 @@ forked. A worker that dies is replaced, and what it had in flight is failed; one
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` makes enums first
 import fcntl
 import os
-import signal
 import sys
 import time
 
@@ -247,7 +247,7 @@ class Supervisor:
                 self._board.hurry()
                 self._signal(signal.SIGTERM)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: int) -> None:
         for place in self._places:
             if place.pid:
                 os.kill(place.pid, number)  # it is there, or a zombie

@@ -26,7 +26,10 @@ PLACE = "/opt"  # where Lambda unpacks a layer
 
 @dataclass(frozen=True)
 class Order:
-    """A layer that was asked for. `wheels`: a folder with its packages, instead of those that pip fetches."""
+    """A layer that was asked for. `wheels`: a folder with its packages, instead of those that pip fetches.
+
+    free_threaded: whether the included interpreter has no GIL; the files of such a one are named python3.Xt.
+    """
 
     version: str
     arch: str
@@ -37,6 +40,11 @@ class Order:
     bytecode_python: str | None = None
     bytecode_image: str | None = None
     wheels: Path | None = None
+    free_threaded: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.version}t" if self.free_threaded else self.version
 
 
 def layer_zip(order: Order, target: Path, bom: Path) -> None:
@@ -52,28 +60,30 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
     programs, prefix = Path(), None
     if order.bundle:
         programs = tools.fetch("bundle-tools", order.cache) / "bin"
-        prefix = (order.prefix or interpreter.obtain(version, arch, order.cache / "python", programs / "uv")).resolve()
+        prefix = order.prefix or interpreter.obtain(order.name, arch, order.cache / "python", programs / "uv")
+        prefix = prefix.resolve()
     with tempfile.TemporaryDirectory(dir=order.cache, prefix="layer-") as temporary:
         tree = Path(temporary).resolve()
         plain_files(tree)
         library, place = tree / "samovar" / "lib", tree / "samovar" / "python"
-        folder = order.wheels or wheels.fetch(version, arch, audit.BASES[order.base], order.cache / "wheels")
+        folder = order.wheels or wheels.fetch(order.name, arch, audit.BASES[order.base], order.cache / "wheels")
         brought = wheels.unpack(folder, library)
         names = [wheel.name.split("-")[0] for wheel in brought]
-        say(f"samovar and {', '.join(names)} for Python {version} on {arch}, with the C library of {order.base}")
+        say(f"samovar and {', '.join(names)} for Python {order.name} on {arch}, with the C library of {order.base}")
         if "orjson" not in names:
-            say(f"orjson has no wheel for Python {version}; samovar uses the interpreter's own JSON instead")
+            say(f"orjson has no wheel for Python {order.name}; samovar uses the interpreter's own JSON instead")
         parts = sbom.packages(library, brought)
         if prefix:
-            came = interpreter.install(prefix, version, arch, place, programs / "patchelf")
+            came = interpreter.install(prefix, order.name, arch, place, programs / "patchelf")
             # Elastic's exec wrapper, for one, is a script of `python`. A link in a zip is not one everywhere.
             (place / "bin" / "python").write_text('#!/bin/sh\nexec "${0%/*}/python3" "$@"\n')
             for name in ("python", "python3"):
                 (place / "bin" / name).chmod(0o755)
-            full = interpreter.full_version(prefix / "bin" / f"python{version}", version)
+            python = f"python{order.name}"
+            full = interpreter.full_version(prefix / "bin" / python, version)
             say(f"includes Python {full}" + (f" with {', '.join(sorted(came))}" if came else ""))
-            licence = (place / "lib" / f"python{version}" / "LICENSE.txt").read_text()
-            package = libraries.package_of(prefix / "bin" / f"python{version}", arch)
+            licence = (place / "lib" / python / "LICENSE.txt").read_text()
+            package = libraries.package_of(prefix / "bin" / python, arch)
             brings = libraries.collect(place, came, arch)
             bundled = [sbom.cpython(full, licence, package.purl if package else None), *map(sbom.library, brings)]
             (place / "sbom.cdx.json").write_text(sbom.document(bundled))
@@ -93,7 +103,7 @@ def layer_zip(order: Order, target: Path, bom: Path) -> None:
             say(f"samovar layer: {line}")
         raise CommandError(wrong[-1])
     what = {
-        "python": version,
+        "python": order.name,
         "architecture": arch,
         "base": order.base,
         "interpreter": "included" if prefix else "none",
@@ -125,7 +135,7 @@ def compiler(order: Order, prefix: Path | None, tree: Path) -> list[str]:
         return shlex.split(order.bytecode_python)
     if order.version == RUNNING:
         return [sys.executable]
-    name = f"python{order.version}"
+    name = f"python{order.name}"
     for candidate in [*([str(prefix / "bin" / name)] if prefix else []), name]:
         with tempfile.TemporaryFile() as nothing:
             try:
