@@ -9,7 +9,7 @@ from samovar.local.testing.scripted_api import Answer, ScriptedRuntimeApi, invoc
 from samovar.runtime_api import ApiError, NotTaken
 from tests import invocations
 
-ROOM = 1019  # bytes for both ids
+ROOM = 1018  # bytes for both ids
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,20 @@ def test_an_invocation_is_in_flight_until_something_of_it_has_been_taken() -> No
         read = slot.read()
         assert read is not None
         assert read.id == "3"
+
+
+def test_whether_something_has_been_answered_is_read_once() -> None:
+    slot, other = Board(1, 2).slots(0, 2)
+    with ScriptedRuntimeApi(*(invocation({}, f"{number}") for number in range(3))) as api:
+        client = NotingClient(api.address, slot)
+        client.respond(client.next(), b"{}")
+        client.next()
+        assert slot.has_answered()
+        assert not other.has_answered()
+        assert not slot.has_answered()
+        client.fail(client.next(), b"{}", "Error", b"")
+        assert slot.has_answered()
+        assert slot.is_empty()
 
 
 def test_a_forked_child_leaves_the_note_of_its_parent() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from samovar.concurrency import workers
+from samovar.concurrency import settings, workers
 from samovar.local.testing.scripted_api import TRACE_ID, Answer
 from tests.concurrency.pool import APP, pool
 from tests.contract.harness import OFFICIAL, OURS
@@ -238,15 +238,25 @@ def test_a_worker_that_dies_again_and_again_is_replaced_after_growing_pauses(tmp
         assert pauses == ["in 0.1 s", "in 0.2 s", "in 0.4 s"]
 
 
-def test_a_worker_that_has_served_for_a_while_is_replaced_at_once() -> None:
+@pytest.mark.parametrize("mode", ["process", "hybrid"])
+def test_a_worker_that_has_answered_is_replaced_at_once_and_the_pauses_begin_anew(tmp_path: Path, mode: str) -> None:
+    with pool(tmp_path, count=1, mode=mode) as started:
+        started.invoke(*[{"exit": 1}] * 2, {}, {"exit": 1}, {"fail": "x"}, {"exit": 1}, {"exit": 1})
+        started.wait_for_polls(8)
+        pauses = [
+            json.loads(line)["message"].rpartition("replaced ")[2]
+            for line in started.log.splitlines()
+            if "Worker 0" in line
+        ]
+        assert pauses == ["in 0.1 s", "in 0.2 s", "at once", "at once", "in 0.1 s"]
+
+
+def test_the_longest_pause_before_a_worker_is_replaced_is_10_seconds() -> None:
     supervisor = workers.Supervisor("app.handler", "127.0.0.1:1", [1], threaded=False)
     signal.pthread_sigmask(signal.SIG_SETMASK, supervisor._mask)
     (place,) = supervisor._places
-    place.pause = 10.0
-    supervisor._replace(place, "Worker 0 ended", serving=10.0)
-    assert place.pause == 0
     for _ in range(20):
-        supervisor._replace(place, "Worker 0 ended", serving=9.9)
+        supervisor._replace(place, "Worker 0 ended", answered=False)
     assert place.pause == 10.0
 
 
@@ -378,13 +388,20 @@ def test_a_failed_poll_is_repeated_after_a_pause(tmp_path: Path, fault: Answer) 
         assert "replaced" not in started.log
 
 
-def test_a_runtime_api_that_has_gone_ends_all_workers_and_the_environment(tmp_path: Path) -> None:
-    with pool(tmp_path) as started:
+@pytest.mark.parametrize(
+    ("mode", "processes"), [("process", 3), ("hybrid", min(3, settings.processors())), ("thread", 0)]
+)
+def test_a_runtime_api_that_has_gone_ends_all_workers_and_the_environment(
+    tmp_path: Path, mode: str, processes: int
+) -> None:
+    with pool(tmp_path, mode=mode) as started:
         started.wait_for_polls(3)
         started.invoke({})
         started.api.close()
         assert started.end() == 1
-        assert started.log.count("The Runtime API gave it no event: it is not replaced") == 3
+        assert started.log.count("The Runtime API gave it no event: it is not replaced") == processes
+        assert started.log.count("repeated in 0.8 s") == 3
+        assert "repeated in 1.6 s" not in started.log  # so long as it takes where there is somebody
 
 
 @BOTH
