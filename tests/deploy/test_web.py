@@ -16,8 +16,8 @@ import pytest
 
 from samovar.local.rie import RIE
 from tests.attach.harness import SITES, version
-from tests.container.test_sam import sam
 from tests.container.engine import install_sam
+from tests.container.test_sam import sam
 from tests.deploy.conftest import ROOT, TOOLS, Run, in_tools
 from tests.deploy.test_tools import resources
 from tests.handler import events
