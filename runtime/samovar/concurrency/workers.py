@@ -179,7 +179,7 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(status)
         self._status = code if code > 0 else 1
         ending = _ending(status)
-        answered = any([slot.has_answered() for slot in place.slots])  # of all, as that is for the next worker too
+        answered = [slot.forget_answer() for slot in place.slots]
         for slot in place.slots:
             if not slot.is_empty():
                 self._fail_flight(slot, _exit_error(ending))
@@ -194,7 +194,7 @@ class Supervisor:
         elif state == GIVES_UP:
             logs.record("ERROR", f"{what}. The Runtime API gave it no event: it is not replaced")
         else:
-            self._replace(place, what, answered=answered)
+            self._replace(place, what, answered=any(answered))
 
     def _replace(self, place: Place, what: str, *, answered: bool) -> None:
         """Have a place taken by another worker. answered: whether the last one has answered an invocation."""
