@@ -26,7 +26,7 @@ FREE_THREADED = "thread, free-threaded"
 MODES = ("process", "thread", "hybrid")
 WAIT = {16: "50 ms of waiting, N = 16, responses/s", 64: "50 ms of waiting, N = 64, responses/s"}
 START = "spawn to all 16 polling, boto3, ms"
-MEMORY = "memory of all processes (PSS), N = 16, boto3, MB"
+MEMORY = "memory (PSS), N = 16, boto3, MB"
 SMALL = "memory (PSS), N = 64, 50 ms of waiting, MB"
 LOADS = "loads of a cached key, N = 16"
 COMPUTE = "5 ms of pure Python, N = 8, responses/s"
@@ -181,21 +181,12 @@ def targets(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[di
 
 
 def cells(document: Mapping[str, Any]) -> Cells:
-    """Return the table: a line for each figure, with its ratio to the official client's in brackets."""
-    results = document["results"]
-    rows = [OFFICIAL, *MODES, ASYNC, FREE_THREADED]
-    shown = [row for row in rows if any(row in figures for figures in results.values())]
-    lines = [["", *shown]]
-    for part, figures in results.items():
-        line = [part]
-        for row in shown:
-            if row not in figures:
-                line.append("")
-                continue
-            value = figures[row]["median"]
-            ratio = f" ({value / figures[OFFICIAL]['median']:.2f})" if row != OFFICIAL else ""
-            line.append(f"{value:,.1f}{ratio}")
-        lines.append(line)
+    """Return the table: a line for each figure of each row, and its ratio to the official client's."""
+    lines = [["", "median", "ratio"]]
+    for part, rows in document["results"].items():
+        for row, figures in rows.items():
+            ratio = f"{figures['median'] / rows[OFFICIAL]['median']:.2f}"
+            lines.append([f"{part}: {row}", f"{figures['median']:,.1f}", "" if row == OFFICIAL else ratio])
     return lines
 
 

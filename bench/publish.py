@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from bench import cache, companion, containers, lazy, output, report, runtime, streams, web
+from bench import cache, companion, concurrency, containers, lazy, output, report, runtime, streams, web
 
 TEMPLATE = output.CHECKOUT / "bench" / "page.md.in"
 PAGE = output.CHECKOUT / "docs" / "benchmark.md"
@@ -163,6 +163,14 @@ def _web(document: Document) -> dict[str, str]:
     }
 
 
+def _concurrency(document: Document) -> dict[str, str]:
+    return {
+        "concurrency": report.markdown(concurrency.cells(document)),
+        "concurrency_targets": "\n".join(f"- {line}" for line in report.target_lines(document)),
+        "concurrency_about": report.about(document["machine"]),
+    }
+
+
 SECTIONS: dict[str, Callable[[Document], dict[str, str]]] = {
     "runtime": _runtime,
     "containers": _containers,
@@ -171,6 +179,7 @@ SECTIONS: dict[str, Callable[[Document], dict[str, str]]] = {
     "companion": _companion,
     "streams": _streams,
     "web": _web,
+    "concurrency": _concurrency,
 }
 
 

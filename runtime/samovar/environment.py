@@ -24,6 +24,7 @@ class Environment:
 
     running: whether there are invocations, and so a response after which to work.
     shared: whether several invocations are in flight at the same time (`concurrency`).
+    times_out: whether Lambda ends the environment when an invocation is out of time; not on Managed Instances.
     companions: how many processes a companion has that is not told: more than 1 only where the environment is shared.
     invocation: the one in flight, from /next until the work after its response is done; where the environment is
     shared, that of the thread or task that asks.
@@ -61,11 +62,13 @@ class Environment:
         "shutdown_hooks",
         "sigterm",
         "snapshot_hooks",
+        "times_out",
     )
 
     def __init__(self) -> None:
         self.running = False
         self.shared = False
+        self.times_out = True
         self.in_flight: set[Invocation] = set()
         self.companions = 1
         self.invocation: Invocation | None = None

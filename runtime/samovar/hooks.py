@@ -47,7 +47,7 @@ def remaining() -> float:
     invocation = environment.invocation
     if invocation is None or invocation.context is None or invocation.context._epoch_deadline_time_in_ms <= 0:
         return float("inf")
-    if environment.shared:
+    if not environment.times_out:
         return (invocation.context._epoch_deadline_time_in_ms - int(time() * 1000)) / 1000
     return invocation.context.get_remaining_time_in_millis() / 1000
 
@@ -93,14 +93,14 @@ def run_deferred() -> None:
         _begun[get_ident()] = f
         _run(f, args, kwargs)
         _begun.pop(get_ident(), None)
-    if _deferred and not environment.shared:
+    if _deferred and environment.times_out:
         logs.record("WARNING", f"Out of time: deferred calls postponed to the next response: {_names(_deferred)}")
 
 
 def _take() -> "Call | None":
     """Return the next call to run now."""
     if not environment.shared:
-        return _popped(_deferred) if _deferred and remaining() > 0 else None
+        return _popped(_deferred) if _deferred and (not environment.times_out or remaining() > 0) else None
     invocation = environment.invocation
     with _lock:
         for ended in [each for each in _of if each not in environment.in_flight]:

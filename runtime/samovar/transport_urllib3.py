@@ -96,6 +96,7 @@ class Urllib3Transport:
     def interrupt(self) -> None:
         """Have the request fail that waits for its answer in another thread."""
         if (sock := getattr(self._connection, "sock", None)) is not None:
+            self._answered = False  # no other connection is tried
             try:
                 sock.shutdown(SHUT_RD)
             except OSError:

@@ -18,7 +18,8 @@ TEXT = """
 Agents and tools find or replace parts of AWS's client, start it through an exec wrapper, or read what it leaves in the
 environment. The tests in [`tests/attach`](../tests/attach) run each package of this table, in this version, under AWS's
 client and under Samovar: on a managed function with the layer, on an OS-only function, and with `python -m samovar`, as
-in an image. What the package sends, what the runtime posts, and in which order, is the same.
+in an image. What the package sends, what the runtime posts, and in which order, is the same. With many invocations in
+one process some of them are [another matter](concurrency.md#packages-that-attach).
 """
 REQUIREMENTS = CHECKOUT / "requirements" / "attach"
 
@@ -32,6 +33,8 @@ def section() -> str:
 def rows_of_tests() -> Iterator[tuple[list[str], str]]:
     """Return the packages of each test file that has some, and its first sentences."""
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        if path.stem == "test_concurrency":
+            continue  # some of the same packages, in a way that AWS's client does not have
         module = import_module(f"tests.attach.{path.stem}")
         names = {name for function in functions(vars(module).values()) for name in function.packages}
         if packages := [package for name in sorted(names) for package in versions(name)]:

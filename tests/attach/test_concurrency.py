@@ -17,6 +17,7 @@ from tests.contract.harness import Event, Post
 
 COUNT = 16
 AT_ONCE = {"AWS_LAMBDA_MAX_CONCURRENCY": str(COUNT), "AWS_LAMBDA_CONCURRENCY_MODE": "thread"}
+ASYNC = {"AWS_LAMBDA_CONCURRENCY_MODE": "process"}  # one process all the same, which is found out after INIT
 # The first events wait until all of them are there; the last one until they have done what they do.
 TOGETHER = f"""
 import threading
@@ -134,6 +135,7 @@ def _segments(recorded: Recorded) -> list[dict[str, Any]]:
 
 XRAY_COROUTINE = replace(
     XRAY,
+    env={**XRAY.env, **ASYNC},
     files={
         "app.py": DAEMON
         + """\
@@ -323,6 +325,7 @@ SENTRY_AT_INIT = Function(
 )
 SENTRY_COROUTINE = replace(
     SENTRY_AT_INIT,
+    env={**SENTRY_AT_INIT.env, **ASYNC},
     files={
         "app.py": """\
 import asyncio

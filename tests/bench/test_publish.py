@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cache, companion, containers, lazy, output, publish, report, runtime, streams, web
+from bench import cache, companion, concurrency, containers, lazy, output, publish, report, runtime, streams, web
 from bench.__main__ import BENCHMARKS, LONG
 from tests.conftest import ROOT
 
@@ -95,6 +95,16 @@ def _printed() -> dict[str, str]:
         "hit ratios": report.text(cache.hit_ratios(cached)),
         "streams": report.text(streams.cells({"results": {"200 MB: peak above idle, MB": {streams.RAW: figures}}})),
         "web": report.text(web.cells({"results": dict.fromkeys(web.WARM, dict.fromkeys(web.ROWS, figures))})),
+        "concurrency": report.text(
+            concurrency.cells(
+                {
+                    "results": {
+                        part: {concurrency.OFFICIAL: figures, concurrency.FREE_THREADED: figures}
+                        for part in (*concurrency.WAIT.values(), concurrency.MEMORY, concurrency.COMPUTE)
+                    }
+                }
+            )
+        ),
         "companion": report.text(companion.cells({"results": dict.fromkeys(companion.ROWS, parts)})),
     }
 

@@ -13,7 +13,7 @@ import termios
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,15 @@ class Runtime:
 
     def answers(self, count: int) -> dict[str, Any]:
         """Wait for so many responses and errors, and return them by request id."""
-        self.api.wait(lambda requests: len(self.api.posted()) >= count or self.process.poll() is not None, LIMIT)
+        self.wait_until(lambda: len(self.api.posted()) >= count or self.process.poll() is not None)
         assert len(self.api.posted()) == count, self.out.data + self.err.data
         return {request.path.split("/")[-2]: json.loads(request.body) for request in self.api.posted()}
+
+    def wait_until(self, done: Callable[[], bool]) -> None:
+        end = time.monotonic() + LIMIT
+        while not done():
+            assert time.monotonic() < end, self.out.data + self.err.data
+            time.sleep(0.005)
 
     def wait_for_polls(self, count: int) -> None:
         self.api.wait(lambda requests: sum(request.call == NEXT for request in requests) >= count, LIMIT)

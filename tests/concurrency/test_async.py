@@ -515,10 +515,13 @@ async def generator(event, context):
     await together()
     async for item in items(event):
         yield item
+
+def plain(event, context):
+    return generator(event, context)
 """
 
 
-@pytest.mark.parametrize("handler", ["app.handler", "app.generator"])
+@pytest.mark.parametrize("handler", ["app.handler", "app.generator", "app.plain"])
 def test_streams_at_the_same_time_are_each_their_own(handler: str) -> None:
     bodies = ["fails" if number % 8 == 7 else f"stream {number}" for number in range(32)]
     with serving(STREAMS, *events(*bodies), count=32, handler=handler) as served:

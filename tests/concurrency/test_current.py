@@ -122,9 +122,23 @@ def handler(event, context):
         yield json.dumps(seen(context)) + ","
     yield json.dumps(nested(context))[1:]
 """
+ASYNC_GENERATOR = """
+import json
+
+async def handler(event, context):
+    yield "["
+    for each in await in_tasks(context):
+        await asyncio.sleep(random.random() / 100)
+        yield json.dumps([each, seen(context)])[1:-1] + ","
+    yield json.dumps(await asyncio.to_thread(nested, context))[1:]
+"""
 
 
-@pytest.mark.parametrize(("handler", "count"), [(FUNCTION, 17), (COROUTINE, 10), (GENERATOR, 14)])
+@pytest.mark.parametrize(
+    ("handler", "count"),
+    [(FUNCTION, 17), (COROUTINE, 10), (GENERATOR, 14), (ASYNC_GENERATOR, 14)],
+    ids=["function", "coroutine function", "generator", "async generator"],
+)
 def test_an_invocation_sees_itself_alone_in_its_threads_pools_and_tasks(handler: str, count: int) -> None:
     chance = random.Random(15)
     events, expected = [], {}
@@ -221,13 +235,18 @@ def test_work_of_a_pool_keeps_the_invocation_that_has_ended_and_its_threads_keep
                 return handler.late.result()
             del handler.late
             gc.collect()
-            return kept[0]() is None, pool.submit(lambda: samovar.current().id).result(), ids
+            def look():
+                thread = threading.Thread(target=lambda: ids.append(samovar.current().id))
+                thread.start()
+                thread.join()
+                return samovar.current().id
+            return kept[0]() is None, pool.submit(look).result(), ids
     """
     with serving(source, count=2) as server:
         assert one_by_one(server, 2, "begins", "goes on", "looks") == [
             None,
             ["id-0", "id-0"],
-            [True, "id-2", ["id-0"]],
+            [True, "id-2", ["id-0", "id-2"]],
         ]
         assert [record["requestId"] for record in server.records if record["message"] == "late"] == ["id-0"]
 

@@ -301,6 +301,26 @@ def test_the_record_of_the_worker_pool_is_that_of_the_official_client(tmp_path: 
     assert 1 <= hybrid["workerCount"] <= 3
 
 
+@pytest.mark.parametrize("mode", ["process", "thread"])
+def test_a_telemetry_descriptor_that_is_not_there_costs_nothing(tmp_path: Path, mode: str) -> None:
+    env = {TELEMETRY: "999", "AWS_LAMBDA_LOG_LEVEL": "DEBUG"}
+    with logged(tmp_path, "def handler(event, context): ...", *events(1), mode=mode, env=env) as started:
+        started.answers(1)
+        started.out.wait_for("runtime_worker_pool_initializing")
+
+
+def test_where_the_kernel_has_no_files_in_memory_the_workers_serve(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\ndef memfd_create(*_): raise OSError(38)\nos.memfd_create = memfd_create\n"
+    )
+    source = "def handler(event, context):\n    print('printed')\n"
+    env = {"PYTHONPATH": str(tmp_path)}
+    with logged(tmp_path, source, *events(2), mode="process", count=2, env=env) as started:
+        started.answers(2)
+        started.end()
+    assert started.out.lines == ["printed"] * 2
+
+
 @pytest.mark.parametrize("level", ["", "INFO"])
 def test_there_is_no_record_of_the_worker_pool_above_debug(tmp_path: Path, level: str) -> None:
     env = {"AWS_LAMBDA_LOG_LEVEL": level} if level else {}
@@ -540,12 +560,39 @@ def test_a_line_of_a_signal_handler_comes_after_the_one_that_it_interrupts(tmp_p
             print("x" * 1_000_000)
     """
     with logged(tmp_path, source, *events(1), mode="process", count=1, held=True) as started:
-        while not (tmp_path / "rung").exists():
-            assert started.process.poll() is None
+        started.wait_until((tmp_path / "rung").exists)
         started.out.go.set()
         started.answers(1)
         started.end()
     assert started.out.lines == ["x" * 1_000_000, "of the handler"]
+
+
+def test_a_signal_handler_may_log_while_another_thread_waits_to_log(tmp_path: Path) -> None:
+    """The other thread has the lock of the handler of `logging`, and waits for the interrupted one."""
+    source = """
+        import logging, signal, threading
+        log = logging.getLogger()
+
+        def ring(signum, frame):
+            log.error("of the signal handler")
+            open("rung", "w").close()
+
+        def handler(event, context):
+            signal.signal(signal.SIGALRM, ring)
+            thread = threading.Timer(0.1, log.error, ["of the thread"])
+            thread.start()
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            print("x" * 1_000_000)
+            thread.join()
+    """
+    with logged(tmp_path, source, *events(1), mode="process", count=1, held=True) as started:
+        started.wait_until((tmp_path / "rung").exists)
+        started.out.go.set()
+        started.answers(1)
+        started.end()
+    first, *others = started.out.lines
+    assert first == "x" * 1_000_000
+    assert sorted(json.loads(line)["message"] for line in others) == ["of the signal handler", "of the thread"]
 
 
 def test_an_exception_of_a_signal_handler_costs_only_the_line_that_it_interrupts(tmp_path: Path) -> None:
@@ -565,8 +612,7 @@ def test_an_exception_of_a_signal_handler_costs_only_the_line_that_it_interrupts
                 print("in time")
     """
     with logged(tmp_path, source, *events(1), mode="process", count=1, held=True) as started:
-        while not (tmp_path / "rung").exists():
-            assert started.process.poll() is None
+        started.wait_until((tmp_path / "rung").exists)
         started.out.go.set()
         started.answers(1)
         started.end()
@@ -597,8 +643,7 @@ def test_a_child_forked_while_a_thread_writes_can_write(tmp_path: Path) -> None:
             return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     """
     with logged(tmp_path, source, invocation({"block": True}, "id-0"), held=True) as started:
-        while not _is_full(started):
-            assert started.process.poll() is None
+        started.wait_until(lambda: started.out.available() >= 65_536)  # the pipe is full
         started.api.push(invocation({}, "id-1"))
         assert started.answers(1) == {"id-1": 7}
         assert (tmp_path / "child").read_text() == "of the child\na partlogged\n"
@@ -626,8 +671,20 @@ def test_a_child_does_not_end_the_lines_of_its_parent(tmp_path: Path) -> None:
     assert started.out.lines == ["left"]
 
 
-def _is_full(started: Runtime) -> bool:
-    return started.out.available() >= 65_536
+def test_a_function_that_closes_all_descriptors_can_write(tmp_path: Path) -> None:
+    source = """
+        import os
+
+        def handler(event, context):
+            for name in os.listdir("/proc/self/fd"):
+                if os.path.exists(f"/proc/self/fd/{name}") and "memfd" in os.readlink(f"/proc/self/fd/{name}"):
+                    os.close(int(name))
+            print("written")
+    """
+    with logged(tmp_path, source, *events(2), mode="process", count=2) as started:
+        started.answers(2)
+        started.end()
+    assert started.out.lines == ["written"] * 2
 
 
 def test_a_worker_that_is_killed_in_the_midst_of_a_line_does_not_hold_up_the_others(tmp_path: Path) -> None:
@@ -644,8 +701,7 @@ def test_a_worker_that_is_killed_in_the_midst_of_a_line_does_not_hold_up_the_oth
     """
     with logged(tmp_path, source, invocation({"block": True}, "id-0"), mode="process", count=2, held=True) as started:
         started.wait_for_polls(2)
-        while not _is_full(started):
-            assert started.process.poll() is None
+        started.wait_until(lambda: started.out.available() >= 65_536)  # the pipe is full
         started.api.push(invocation({}, "id-1"))
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
         started.out.go.set()

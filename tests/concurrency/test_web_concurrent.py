@@ -229,6 +229,38 @@ async def app(scope, receive, send):
         served.wait_for(lambda: polls(served) >= 4 + 9)
 
 
+@pytest.mark.parametrize("env", [{}, STREAM], ids=["buffered", "streamed"])
+def test_at_sigterm_requests_end_within_the_time_left_or_are_cancelled(env: dict[str, str]) -> None:
+    source = """
+import asyncio, os
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        os.write(1, b"shutdown\\n")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"begins", "more_body": True})
+    os.write(1, b"begun\\n")
+    try:
+        await asyncio.sleep(0.5 if scope["path"] == "/short" else 600)
+    finally:
+        os.write(1, f"{scope['path']} left\\n".encode())
+    await send({"type": "http.response.body", "body": b" and ends"})
+"""
+    sent = request("/short", "short"), request("/long", "long")
+    with serving(source, *sent, count=3, handler="asgi:app:app", env=env) as served:
+        served.wait_for_output(lambda out: out.count("begun") == 2)
+        assert served.end() == -signal.SIGTERM
+        posts = {post.path.split("/")[4]: post for post in served.posts if "/invocation/" in post.path}
+        assert b"begins and ends" in posts["short"].body
+        assert served.out.count("shutdown\n") == 1
+        assert served.out.index("/short left\n") < served.out.index("/long left\n")
+
+
 WSGI = """
 import os, threading, samovar
 together = threading.Barrier(16, timeout=60)

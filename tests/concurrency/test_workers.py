@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from samovar.concurrency import workers
+from samovar.concurrency import settings, workers
 from samovar.local.testing.scripted_api import TRACE_ID, Answer
 from tests.concurrency.pool import APP, pool
 from tests.contract.harness import OFFICIAL, OURS
@@ -60,10 +60,9 @@ def test_the_number_may_have_spaces_around_it(tmp_path: Path, runtime: str) -> N
         started.wait_for_polls(2)
 
 
-@pytest.mark.parametrize("mode", ["process", "thread", "hybrid"])
 @pytest.mark.parametrize("count", ["0", "-1", "", "x", "2.5"])
-def test_a_number_that_is_none_is_an_error_that_says_so(tmp_path: Path, count: str, mode: str) -> None:
-    with pool(tmp_path, count=count, mode=mode) as started:
+def test_a_number_that_is_none_is_an_error_that_says_so(tmp_path: Path, count: str) -> None:
+    with pool(tmp_path, count=count) as started:
         assert started.end() == 1
         assert started.log == (
             f"samovar: AWS_LAMBDA_MAX_CONCURRENCY={count!r}: "
@@ -157,6 +156,22 @@ def test_no_descriptor_of_a_worker_is_in_another_or_in_a_program_that_it_starts(
         assert {str(answer["child"]) for answer in seen.values()} == {"['0', '1', '2', '3']"}  # 3: that of ls
 
 
+def test_deferred_calls_run_when_the_time_is_up_as_the_code_runs_on(tmp_path: Path) -> None:
+    source = script("""
+        import samovar
+        done = []
+
+        def handler(event, context):
+            samovar.defer(lambda: done.append(samovar.remaining() < -1))
+            return samovar.remaining(), context.get_remaining_time_in_millis(), done
+    """)
+    with pool(tmp_path, source, count=1) as started:
+        remaining, milliseconds, _ = started.invoke({}, timeout_ms=-60_000)[0]
+        assert remaining < -1
+        assert milliseconds == 0
+        assert started.invoke({})[0][2] == [True]
+
+
 # --- a worker that dies
 
 
@@ -213,25 +228,35 @@ def test_all_workers_that_die_at_once_are_replaced(tmp_path: Path) -> None:
 
 def test_a_worker_that_dies_again_and_again_is_replaced_after_growing_pauses(tmp_path: Path) -> None:
     with pool(tmp_path, count=1) as started:
-        started.invoke(*[{"exit": 1}] * 4)
-        started.wait_for_polls(5)
+        started.invoke(*[{"exit": 1}] * 3)
+        started.wait_for_polls(4)
         pauses = [
             json.loads(line)["message"].rpartition("replaced ")[2]
             for line in started.log.splitlines()
             if "Worker 0" in line
         ]
-        assert pauses == ["in 0.1 s", "in 0.2 s", "in 0.4 s", "in 0.8 s"]
+        assert pauses == ["in 0.1 s", "in 0.2 s", "in 0.4 s"]
 
 
-def test_a_worker_that_has_served_for_a_while_is_replaced_at_once() -> None:
+@pytest.mark.parametrize("mode", ["process", "hybrid"])
+def test_a_worker_that_has_answered_is_replaced_at_once_and_the_pauses_begin_anew(tmp_path: Path, mode: str) -> None:
+    with pool(tmp_path, count=1, mode=mode) as started:
+        started.invoke(*[{"exit": 1}] * 2, {}, {"exit": 1}, {"fail": "x"}, {"exit": 1}, {"exit": 1})
+        started.wait_for_polls(8)
+        pauses = [
+            json.loads(line)["message"].rpartition("replaced ")[2]
+            for line in started.log.splitlines()
+            if "Worker 0" in line
+        ]
+        assert pauses == ["in 0.1 s", "in 0.2 s", "at once", "at once", "in 0.1 s"]
+
+
+def test_the_longest_pause_before_a_worker_is_replaced_is_10_seconds() -> None:
     supervisor = workers.Supervisor("app.handler", "127.0.0.1:1", [1], threaded=False)
     signal.pthread_sigmask(signal.SIG_SETMASK, supervisor._mask)
     (place,) = supervisor._places
-    place.pause = 10.0
-    supervisor._replace(place, "Worker 0 ended", serving=10.0)
-    assert place.pause == 0
     for _ in range(20):
-        supervisor._replace(place, "Worker 0 ended", serving=9.9)
+        supervisor._replace(place, "Worker 0 ended", answered=False)
     assert place.pause == 10.0
 
 
@@ -363,13 +388,20 @@ def test_a_failed_poll_is_repeated_after_a_pause(tmp_path: Path, fault: Answer) 
         assert "replaced" not in started.log
 
 
-def test_a_runtime_api_that_has_gone_ends_all_workers_and_the_environment(tmp_path: Path) -> None:
-    with pool(tmp_path) as started:
+@pytest.mark.parametrize(
+    ("mode", "processes"), [("process", 3), ("hybrid", min(3, settings.processors())), ("thread", 0)]
+)
+def test_a_runtime_api_that_has_gone_ends_all_workers_and_the_environment(
+    tmp_path: Path, mode: str, processes: int
+) -> None:
+    with pool(tmp_path, mode=mode) as started:
         started.wait_for_polls(3)
         started.invoke({})
         started.api.close()
         assert started.end() == 1
-        assert started.log.count("The Runtime API gave it no event: it is not replaced") == 3
+        assert started.log.count("The Runtime API gave it no event: it is not replaced") == processes
+        assert started.log.count("repeated in 0.8 s") == 3
+        assert "repeated in 1.6 s" not in started.log  # so long as it takes where there is somebody
 
 
 @BOTH
@@ -382,6 +414,20 @@ def test_a_post_that_is_refused_with_500_costs_no_worker(
         started.invoke(event)
         assert started.invoke({})[0]["number"] == 2
         assert started.log.count("WARNING") == 1
+
+
+def test_a_process_of_threads_to_which_the_runtime_api_gives_nothing_is_not_replaced(tmp_path: Path) -> None:
+    source = APP + script("""
+        from samovar.concurrency import pollers
+        pollers._FAILURES = 2
+    """)
+    with pool(tmp_path, source, mode="hybrid") as started:
+        started.wait_for_polls(3)
+        started.invoke({})
+        started.api.close()
+        assert started.end() == 1
+        assert "It is replaced" not in started.log
+        assert "The Runtime API gave it no event: it is not replaced" in started.log
 
 
 # --- SIGTERM, and the end of the supervisor
@@ -399,6 +445,15 @@ def test_sigterm_reaches_all_workers_and_their_hooks_run_once(tmp_path: Path, tr
         assert started.end() == -signal.SIGTERM
         assert len({line for line in started.log.splitlines() if line.startswith("hook of")}) == 3
         assert started.log.count("hook of") == 3
+
+
+def test_sigterm_reaches_all_processes_of_hybrid(tmp_path: Path) -> None:
+    with pool(tmp_path, HOOKED, mode="hybrid") as started:
+        started.wait_for_polls(3)
+        processes = len(started.members()) - 1
+        started.process.terminate()
+        assert started.end() == -signal.SIGTERM
+        assert started.log.count("hook of") == processes
 
 
 def test_sigterm_to_the_whole_group_is_the_same(tmp_path: Path) -> None:
@@ -442,11 +497,11 @@ def test_what_is_in_flight_too_long_after_sigterm_is_killed_and_its_caller_gets_
 
 def test_sigterm_while_a_dead_worker_waits_to_be_replaced(tmp_path: Path) -> None:
     with pool(tmp_path, count=1) as started:
-        started.invoke(*[{"exit": 1}] * 4)
-        started.wait_for_log("replaced in 0.8 s")
+        started.invoke(*[{"exit": 1}] * 3)
+        started.wait_for_log("replaced in 0.4 s")
         started.process.terminate()
         assert started.end() == -signal.SIGTERM
-        assert started.polls() == 4
+        assert started.polls() == 3
 
 
 def test_sigterm_in_the_init_of_the_first_worker(tmp_path: Path) -> None:
@@ -466,8 +521,9 @@ def test_a_sigterm_handler_of_the_functions_own_is_kept(tmp_path: Path) -> None:
         assert started.log.count("mine") == 3
 
 
-def test_a_supervisor_that_is_killed_leaves_no_worker(tmp_path: Path) -> None:
-    with pool(tmp_path) as started:
+@pytest.mark.parametrize("mode", ["process", "hybrid"])
+def test_a_supervisor_that_is_killed_leaves_no_worker(tmp_path: Path, mode: str) -> None:
+    with pool(tmp_path, mode=mode) as started:
         started.wait_for_polls(3)
         started.process.kill()
         assert started.end() == -signal.SIGKILL

@@ -535,7 +535,7 @@ def _deadline(context: "Any") -> "float | None":
     if remaining is None or not getattr(context, "_epoch_deadline_time_in_ms", True):
         return None
     left = remaining()
-    if not left and environment.shared:
+    if not left and not environment.times_out:
         return None  # the code runs on after a time-out
     left = (left if left < _LONGEST_WAIT else _LONGEST_WAIT) / 1000
     # Near the end, half of what is left.

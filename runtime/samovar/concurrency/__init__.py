@@ -6,10 +6,12 @@ what belongs to which invocation. Knows the loop, whose INIT and posts these are
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from samovar import loop
 from samovar.concurrency import settings
+
+TYPE_CHECKING = False  # importing `typing` would cost INIT more than all that is here
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _ONE_PROCESS = "asgi:", "exec:"  # one event loop serves all; the program has processes of its own
 

@@ -68,6 +68,10 @@ class Bridge:
         if self._deadlines is not None:
             self._deadlines.cancel()
 
+    def has_raised(self, exc: BaseException) -> bool:
+        """Return whether what came out of the event loop is the exception of an invocation, whose poller gets it."""
+        return self._deadlines is not None and self._deadlines.has_raised(exc)
+
     # For the other threads.
 
     def interrupt(self) -> None:

@@ -46,3 +46,4 @@ def set_up() -> None:
     """Have the environment know the invocation of each thread and task."""
     environment.__class__ = SharedEnvironment
     environment.shared = True
+    environment.times_out = False

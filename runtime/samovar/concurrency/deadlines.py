@@ -32,6 +32,11 @@ class Deadlines:
         for watch in list(self._watches):
             watch.task.cancel()
 
+    def has_raised(self, exc: BaseException) -> bool:
+        """Return whether one of the tasks has just ended with exc."""
+        done = [watch.task for watch in self._watches if watch.task.done()]
+        return any(not task.cancelled() and task.exception() is exc for task in done)
+
     def watch(self) -> Watch:
         return Watch(self)
 

@@ -7,14 +7,14 @@ nothing of processes.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` makes enums first
 import os
-import signal
 from mmap import mmap
-from typing import TYPE_CHECKING
 
 from samovar.invocation import Invocation
 from samovar.runtime_api import NotTaken, RuntimeClient
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 STARTS, SERVES, SERVES_ALL, GIVES_UP = range(4)  # states of a worker: INIT is not over; it asks for events; it is
 # async, and asks for all events by itself; the Runtime API has not given it one for long
 _HURRY = 0  # where in memory it says that the time for what is in flight is up
-_SLOT = 1024  # bytes for an invocation: what it is, the lengths of its two ids, the ids, which have 36 characters
+_SLOT = 1024  # bytes for an invocation: what it is, whether there was one before that is answered, the lengths of its
+# two ids, the ids, which have 36 characters
 _EMPTY, _NAMED, _UNNAMED = range(3)  # no invocation; one whose ids are here; one whose ids are too long for that
-_IDS = 5  # where the ids begin in a slot
+_IDS = 6  # where the ids begin in a slot
 
 
 class Board:
@@ -74,6 +75,16 @@ class Slot:
     def clear(self) -> None:
         self._memory[self._at] = _EMPTY
 
+    def note_answer(self) -> None:
+        """Note that the invocation is answered: it is in flight no more."""
+        self.clear()
+        self._memory[self._at + 1] = True
+
+    def forget_answer(self) -> bool:
+        """Return whether an invocation has been answered since the last call."""
+        answered, self._memory[self._at + 1] = self._memory[self._at + 1], False
+        return bool(answered)
+
     def hold(self, invocation: Invocation) -> None:
         """Note an invocation in a slot that is empty."""
         at = self._at
@@ -83,7 +94,7 @@ class Slot:
             self._memory[at] = _UNNAMED
             return
         noted = len(first).to_bytes(2, "big") + len(second).to_bytes(2, "big") + first + second
-        self._memory[at + 1 : at + 1 + len(noted)] = noted
+        self._memory[at + 2 : at + 2 + len(noted)] = noted
         self._memory[at] = _NAMED  # last: the worker may be killed before
 
     def is_empty(self) -> bool:
@@ -94,8 +105,8 @@ class Slot:
         at = self._at
         if self._memory[at] != _NAMED:
             return None
-        middle = at + _IDS + int.from_bytes(self._memory[at + 1 : at + 3], "big")
-        end = middle + int.from_bytes(self._memory[at + 3 : at + _IDS], "big")
+        middle = at + _IDS + int.from_bytes(self._memory[at + 2 : at + 4], "big")
+        end = middle + int.from_bytes(self._memory[at + 4 : at + _IDS], "big")
         invocation = Invocation()
         invocation.id = self._memory[at + _IDS : middle].decode("utf-8", "surrogateescape")
         invocation.invocation_id = self._memory[middle:end].decode("utf-8", "surrogateescape") or None
@@ -122,7 +133,7 @@ class NotingClient(RuntimeClient):
 
     def respond(self, invocation: Invocation, body: bytes, content_type: str | None = None) -> None:
         super().respond(invocation, body, content_type)
-        self._slot.clear()
+        self._slot.note_answer()
 
     def stream(
         self,
@@ -134,10 +145,11 @@ class NotingClient(RuntimeClient):
     ) -> None:
         self._slot.clear()  # no error may be posted from now on
         super().stream(invocation, chunks, content_type, failed, wait)
+        self._slot.note_answer()
 
     def fail(self, invocation: Invocation, body: bytes, error_type: str, xray_cause: bytes) -> None:
         super().fail(invocation, body, error_type, xray_cause)
-        self._slot.clear()
+        self._slot.note_answer()
 
     def fail_init(self, body: bytes, error_type: str) -> None:
         """Post the error that ended INIT, unless another worker has done so, or serves."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from threading import Thread
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,21 @@ if TYPE_CHECKING:
 
     from samovar.invocation import Invocation
 
-_start, _submit, _add_done_callback = Thread.start, ThreadPoolExecutor.submit, Future.add_done_callback
+# What was there before: of the standard library, or of an agent.
+_start: Callable[[Thread], None]
+_submit: Callable[..., Future[Any]]
+_add_done_callback: Callable[[Future[Any], Callable[[Future[Any]], object]], None]
+_is_set_up = False
+_submitting: ContextVar[bool] = ContextVar("samovar.submitting", default=False)
 
 
 def set_up() -> None:
-    """Have it handed on from now on."""
+    """Have it handed on from now on. Only the first call does that: an agent may then have replaced the same."""
+    global _start, _submit, _add_done_callback, _is_set_up
+    if _is_set_up:
+        return
+    _is_set_up = True
+    _start, _submit, _add_done_callback = Thread.start, ThreadPoolExecutor.submit, Future.add_done_callback
     Thread.start = start  # type: ignore[method-assign]
     ThreadPoolExecutor.submit = submit  # type: ignore[method-assign, assignment]
     Future.add_done_callback = add_done_callback  # type: ignore[method-assign]
@@ -34,6 +45,8 @@ def start(self: Thread) -> None:
     own = variable.get()
     if own is None:
         return _start(self)
+    if _submitting.get():  # a thread of a pool, which has no invocation between two calls
+        return copy_context().run(_start_without, self)
     replaced = self.__dict__.get("run")
     inner = self.run
 
@@ -61,18 +74,23 @@ def start(self: Thread) -> None:
         raise
 
 
+def _start_without(self: Thread) -> None:
+    """Start a thread without an invocation, also where it has a copy of this context (Python 3.14, free-threaded)."""
+    variable.set(None)
+    _submitting.set(False)
+    _start(self)
+
+
 def submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-    """Submit a call, whose invocation is that of the caller. The threads of a pool, which it may start here, have
-    none between two calls.
-    """
+    """Submit a call, whose invocation is that of the caller."""
     own = variable.get()
     if own is None:
         return _submit(self, fn, *args, **kwargs)
-    token = variable.set(None)
+    token = _submitting.set(True)
     try:
         return _submit(self, fn if _is_elsewhere(self) else _with(own, fn), *args, **kwargs)
     finally:
-        variable.reset(token)
+        _submitting.reset(token)
 
 
 def add_done_callback(self: Future[Any], fn: Callable[[Future[Any]], object]) -> None:

@@ -18,14 +18,15 @@ import time
 from _socket import AF_UNIX, SO_SNDTIMEO, SOCK_STREAM, SOL_SOCKET, socket
 from _thread import RLock, _local, get_ident
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from struct import pack
-from typing import TYPE_CHECKING
 
 from samovar import codec, logs
 from samovar.environment import Environment, environment
 from samovar.streams import UnbufferedFile
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _PROVIDER = "_LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET"
 _PATIENCE = 5  # s until the provider takes a connection
+_LONGEST_WAIT = 1.0  # s for what another thread writes; after that it gets this line to write as well
 
 _files: dict[int, LineFile] = {}  # by descriptor
 _locks: list[int] = []  # files in memory, made before the fork: for stdout and stderr of all processes
@@ -54,7 +56,8 @@ def announce(workers: int, count: int) -> None:
     sink = logs.sink()
     logs.share(sink if isinstance(sink, logs.FramedSink) else LineSink())
     if workers > 1:
-        _locks[:] = [os.memfd_create(f"samovar {name}") for name in ("stdout", "stderr")]
+        with suppress(OSError):  # then a line longer than a pipe takes at once may be mixed with another process's
+            _locks[:] = [os.memfd_create(f"samovar {name}") for name in ("stdout", "stderr")]
     _keep_lines_whole(shared=workers > 1)
     if logs.level_name() == "DEBUG":
         event = {
@@ -72,7 +75,8 @@ def announce(workers: int, count: int) -> None:
         logs.write(logs.sink(), codec.dumps_spaced(record, str) + "\n", logs.JSON_FRAMES[10])
     if isinstance(sink, logs.FramedSink):
         logs.share(LineSink())
-        os.close(sink.fd)
+        with suppress(OSError):  # no such descriptor: the record has gone to stdout
+            os.close(sink.fd)
 
 
 def set_up(processes: int) -> None:
@@ -106,7 +110,9 @@ def _connect(path: str) -> bool:
             os.dup2(connection.fileno(), fd)
         return True
     except OSError as exc:
-        os.write(2, f"samovar: {_PROVIDER}={path}: {exc}; the log goes to stdout and stderr\n".encode())
+        line = f"samovar: {_PROVIDER}={path}: {exc}; the log goes to stdout and stderr\n"
+        with suppress(OSError):  # stderr is closed
+            os.write(2, line.encode(errors="backslashreplace"))
         return False
     finally:
         for connection in provided:
@@ -124,13 +130,20 @@ def _keep_lines_whole(*, shared: bool) -> None:
             status = os.fstat(raw.fileno())
             where = status.st_dev, status.st_ino
             if where not in destinations:
-                # Opened again, as a lock of flock() belongs to the open file, which processes share after a fork.
-                lock = os.open(f"/proc/self/fd/{_locks[number]}", os.O_RDWR) if shared else None
-                destinations[where] = Destination(lock)
+                destinations[where] = Destination(_open_lock(number) if shared else None)
             lines: Any = raw
             lines.__class__ = LineFile
             lines.destination = destinations[where]
             _files[lines.fileno()] = lines
+
+
+def _open_lock(number: int) -> int | None:
+    """Open the file of a lock once more: a lock of flock() belongs to an open file, which processes share after a
+    fork. None where that is not possible.
+    """
+    with suppress(IndexError, OSError):
+        return os.open(f"/proc/self/fd/{_locks[number]}", os.O_RDWR)
+    return None
 
 
 def _forked() -> None:
@@ -155,38 +168,52 @@ class Destination:
     def __init__(self, lock: int | None) -> None:
         self._lock = lock
         self._mutex = RLock()
-        self._queue: deque[tuple[int, bytes]] = deque()
+        self._late: deque[tuple[int, bytes]] = deque()  # for the thread that writes, when it is done
         self._writing = False
         self._cut = False
 
     def put(self, fd: int, data: bytes) -> None:
         """Write whole lines."""
-        with self._mutex:
-            self._queue.append((fd, data))
-            if self._writing:  # a signal handler or finalizer writes in the midst of a write: it comes after that
-                return
+        held = self._mutex.acquire(timeout=_LONGEST_WAIT)
+        if self._writing or not held:
+            # A signal handler or finalizer writes in the midst of a write. Or such a one waits there for a lock that
+            # this thread has: that of a handler of `logging`.
+            self._late.append((fd, data))
+            if held:
+                self._mutex.release()
+            return
+        try:
             self._writing = True
+            self._flock(fcntl.LOCK_EX)
             try:
-                if self._lock is not None:
-                    fcntl.flock(self._lock, fcntl.LOCK_EX)
-                try:
-                    while self._queue:
-                        fd, data = self._queue.popleft()
-                        if self._cut:  # by an exception out of a signal handler
-                            data = b"\n" + data
-                        self._cut = True
-                        logs.write_whole(fd, data)
-                        self._cut = False
-                finally:
-                    if self._lock is not None:
-                        fcntl.flock(self._lock, fcntl.LOCK_UN)
+                self._write(fd, data)
+                while self._late:
+                    self._write(*self._late.popleft())
             finally:
-                self._writing = False
+                self._flock(fcntl.LOCK_UN)
+        finally:
+            self._writing = False
+            self._mutex.release()
+
+    def _flock(self, operation: int) -> None:
+        if self._lock is not None:
+            try:
+                fcntl.flock(self._lock, operation)
+            except OSError:  # the function has closed it
+                self._lock = None
+
+    def _write(self, fd: int, data: bytes) -> None:
+        if self._cut:  # by an exception out of a signal handler
+            data = b"\n" + data
+        self._cut = True
+        logs.write_whole(fd, data)
+        self._cut = False
 
     def forget(self) -> None:
         """Close the file of the lock: where the parent dies with the lock, nobody has to wait for this process too."""
         if self._lock is not None:
-            os.close(self._lock)
+            with suppress(OSError):
+                os.close(self._lock)
             self._lock = None
 
 
@@ -276,10 +303,8 @@ def _end_init() -> None:
 
 def _finish(key: Key) -> None:
     if begun := _unfinished.pop(key, None):
-        try:
+        with suppress(OSError):  # the function has closed it: there is nowhere left to write
             _files[key[1]].destination.put(key[1], b"".join(begun) + b"\n")
-        except OSError:
-            pass  # the function has closed it: there is nowhere left to write
 
 
 def _finish_due(key: Key) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from samovar import codec, logs, loop
 from samovar.concurrency import current, handed_on, output, settings, sigterm, trace, xray
 from samovar.concurrency.bridge import Bridge
+from samovar.concurrency.patience import Patience
 from samovar.context import Contexts
 from samovar.environment import environment
 from samovar.errors import Fault
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from samovar.handler import Handle
     from samovar.invocation import Invocation
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # s, before /next is asked again after a failure
-_FAILURES = 12  # of /next in a row, after about half a minute, at which a poller ends
 _LOOK = 1.0  # s between two looks whether a handler has ended its thread
 # s from SIGTERM. Lambda kills an environment with internal extensions alone after 0.5 s, else after 2 s ("Lambda
 # execution environment lifecycle").
@@ -40,7 +39,7 @@ _STEP = 0.005  # s between two looks whether an invocation is still in flight
 def share(count: int) -> None:
     """Have the environment know the invocation of each thread and task from now on. count: how many at once."""
     environment.companions = min(count, 2 * settings.processors())
-    for module in current, handed_on, trace, xray:
+    for module in current, handed_on, trace:
         module.set_up()
 
 
@@ -67,7 +66,11 @@ class Pollers:
         self._pollers = [self._poller(number) for number in range(count)]
         self._bridge = Bridge(self.call)
         self.stopping = False
+        self.stopped = threading.Event()  # the same, to wait for
+        self._ends = False  # by an exception
+        self._terminates = False
         self.gave_up = False  # whether the Runtime API has given no poller an event for long
+        xray.adapt()
 
     def _poller(self, number: int) -> Poller:
         return Poller(self, self._connect(number), self._handle, self._context, number)
@@ -77,7 +80,9 @@ class Pollers:
         os.register_at_fork(after_in_child=self._forked)
         sigterm.take(lambda signum, frame: self.call(self._terminate))
         for poller in self._pollers:
-            poller.start()
+            if not poller.start():
+                poller.polls = False
+                self.gives_up()
         while True:
             self._run_loop()
             try:
@@ -91,7 +96,8 @@ class Pollers:
         try:
             self._bridge.run_loop(_LOOK)
         except (SystemExit, KeyboardInterrupt) as exc:
-            self.end(exc)
+            if isinstance(exc, SystemExit) or not self._bridge.has_raised(exc):  # else a poller reports it
+                self.end(exc)
         except BaseException as exc:  # from a signal handler, which knows no invocation
             logs.exception("The event loop was interrupted", exc)
 
@@ -101,18 +107,22 @@ class Pollers:
         self._bridge.interrupt()
 
     def end(self, exc: BaseException) -> None:
-        """End the environment by an exception, in the main thread, after what is in flight."""
+        """End the environment by an exception, in the main thread, after what is in flight. The first one counts."""
+        if self._ends:
+            return
+        self._ends = True
 
         def raise_it() -> NoReturn:
             self._stop_polling()
             self._wait_for_flights(_UNTIL_END)
+            environment.at_shutdown.append(lambda: _end_in_time(exc))
             raise exc
 
         self.call(raise_it)
 
     def gives_up(self) -> None:
         """Take note that a poller has ended. The last one ends the environment."""
-        if not self.stopping and not any(poller.polls for poller in self._pollers):
+        if not (self.stopping or self._ends or any(poller.polls for poller in self._pollers)):
             self.gave_up = True
             self.end(SystemExit(1))
 
@@ -121,14 +131,18 @@ class Pollers:
         for at, poller in enumerate(self._pollers):
             if poller.polls and not poller.is_alive():
                 logs.record("ERROR", f"A handler has ended its thread, samovar-{at}: it is replaced")
-                self._pollers[at] = new = self._poller(at)
+                new = self._poller(at)
                 new.lost = poller.invocation
-                new.start()
+                if new.start():  # else at the next look
+                    self._pollers[at] = new
 
-    def _terminate(self) -> NoReturn:
+    def _terminate(self) -> None:
         """End the environment as Lambda asks: no new polls, and the hooks run once. What is in flight has the time that
         there is; after that coroutines are cancelled, and what is streamed is closed.
         """
+        if self._terminates:
+            return
+        self._terminates = True
         began = time.monotonic()
         self._stop_polling()
         self._wait_for_flights(_UNTIL_HOOKS)
@@ -142,15 +156,21 @@ class Pollers:
 
     def _stop_polling(self) -> None:
         self.stopping = True
+        self.stopped.set()
         for poller in self._pollers:
             poller.stop()
 
     def _wait_for_flights(self, seconds: float) -> None:
-        """Wait until all pollers have ended, which those do at once that have nothing in flight."""
+        """Wait until all pollers have ended, which those do at once that have nothing in flight. What they have the
+        main thread call is called meanwhile.
+        """
         end = time.monotonic() + seconds
         while any(poller.polls for poller in self._pollers) and time.monotonic() < end:
+            self._stop_polling()  # again: a poller may have begun to ask at the same time
             with suppress(Exception, SystemExit):  # the environment ends already
                 self._bridge.sleep(_STEP)
+            with suppress(Exception, SystemExit):
+                self._calls.get_nowait()()
 
     def _cut_off(self) -> None:
         flying = [poller for poller in self._pollers if poller.invocation is not None]
@@ -187,8 +207,14 @@ class Poller:
         self.polls = True
         self.number = number
 
-    def start(self) -> None:
-        self._thread.start()
+    def start(self) -> bool:
+        """Start the thread; return whether there is one. What is too much for the process is a matter of this one."""
+        try:
+            self._thread.start()
+        except RuntimeError as exc:
+            logs.record("ERROR", f"{self._thread.name} cannot be started: {exc}")
+            return False
+        return True
 
     def is_alive(self) -> bool:
         """Return whether the thread is there, for the kernel too: pthread_exit() goes past Python."""
@@ -222,23 +248,23 @@ class Poller:
         finally:
             self.polls = False
             self.invocation = None
-        self._group.gives_up()
+        self._group.gives_up()  # where none has ended the environment
 
     def _next(self) -> Invocation | None:
         """Return the next invocation; None where there shall be no more. A failed poll is repeated after a pause."""
-        pause = _FIRST_PAUSE
-        for _ in range(_FAILURES):
-            if self._group.stopping:
-                return None
+        patience = Patience()
+        while not self._group.stopping:
             try:
                 return self._client.next()
             except ApiError as exc:
                 if self._group.stopping:
-                    return None
-                logs.record("WARNING", f"Asking for an event failed, and is repeated in {pause:g} s: {exc}")
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        logs.record("ERROR", f"Asking for an event has failed {_FAILURES} times: {self._thread.name} ends")
+                    break
+                if patience.is_over(exc):
+                    logs.record(
+                        "ERROR", f"Asking for an event has failed again and again: {self._thread.name} ends: {exc}"
+                    )
+                    break
+                patience.pause(exc, self._group.stopped.wait)
         return None
 
     def _serve(self, invocation: Invocation) -> None:
@@ -281,6 +307,17 @@ class Poller:
             loop.fail(self._client, invocation, exc)
         except ApiError as refused:
             logs.record("WARNING", f"The error of this invocation was refused: {refused}")
+
+
+def _end_in_time(exc: BaseException) -> None:
+    """Have the process end, which otherwise waits for all threads that the function has left running."""
+    code = exc.code if isinstance(exc, SystemExit) else 1
+
+    def end() -> None:
+        time.sleep(_UNTIL_END)
+        os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _leave_trace_id(trace_id: str | None) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` makes enums first
 import os
-import signal
 from _thread import get_ident
-from typing import TYPE_CHECKING
 
 from samovar.environment import environment
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

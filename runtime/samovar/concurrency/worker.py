@@ -5,27 +5,24 @@ Knows the loop, and how to tell the supervisor something; the supervisor itself 
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, NoReturn
-
 from samovar import logs, loop
 from samovar.concurrency import sigterm
 from samovar.concurrency.flights import GIVES_UP, SERVES, SERVES_ALL, NotingClient
+from samovar.concurrency.patience import Patience
 from samovar.environment import environment
-from samovar.runtime_api import ApiError, Ended, NotTaken
+from samovar.runtime_api import ApiError, NotTaken
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from samovar.concurrency.flights import Board, Slot
     from samovar.handler import Handle
     from samovar.invocation import Invocation
     from samovar.runtime_api import RuntimeClient, StreamFailure
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # s, before /next is asked again after a failure
-# Failures of /next in a row at which a worker ends: after about half a minute, or 1.5 s where there is nobody.
-_FAILURES, _FAILURES_OF_NOBODY = 12, 5
+_ASYNC = 0x80 | 0x200  # of a code object: a coroutine function, an async generator function
 _RUNNERS = {"run", "run_until_complete", "run_coroutine_threadsafe"}  # what a plain function calls to run a coroutine
 
 
@@ -44,6 +41,7 @@ def run(
     threaded: whether each slot has a poller; otherwise there is one slot. if_async: the slots that pollers serve where
     the handler is async; None where that has been found out before.
     """
+    environment.times_out = False
     if threaded:
         from samovar.concurrency import pollers
 
@@ -83,10 +81,12 @@ def is_async(handle: Handle) -> bool:
     """Return whether a handler is a coroutine function or an async generator function, also behind decorators that
     hand on what it returns.
     """
-    import inspect
-
     handle = getattr(handle, "__wrapped__", handle)  # of an agent
     function: Any = getattr(handle, "function", None)
+    if type(function) is type(is_async) and not function.__dict__:  # without decorators
+        return bool(function.__code__.co_flags & _ASYNC)
+    import inspect  # takes longer than the rest of a worker's start
+
     for _ in range(100):  # a chain of decorators may be a circle
         for each in (function, type(function).__call__):
             if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
@@ -117,7 +117,7 @@ class OneAtATime(NotingClient):
     def next(self) -> Invocation:
         """Return the next invocation. A failed poll is repeated after a pause."""
         self._in_flight = False
-        failures, pause = 0, _FIRST_PAUSE
+        patience = Patience()
         while not self._stopping:
             self._asks = True
             try:
@@ -129,16 +129,13 @@ class OneAtATime(NotingClient):
                     raise
                 if self._stopping:
                     break
-                failures += 1
-                if failures >= (_FAILURES_OF_NOBODY if isinstance(exc, Ended) else _FAILURES):
+                if patience.is_over(exc):
                     self._board.say(self._number, GIVES_UP)
                     raise
                 failed = exc
             finally:
                 self._asks = False
-            logs.record("WARNING", f"Asking for an event failed, and is repeated in {pause:g} s: {failed}")
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            patience.pause(failed)
         self._end()
 
     def stream(

@@ -6,12 +6,11 @@ forked. A worker that dies is replaced, and what it had in flight is failed; one
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # `signal` makes enums first
 import fcntl
 import os
-import signal
 import sys
 import time
-from typing import NoReturn
 
 from samovar import codec, logs, loop
 from samovar.concurrency import output, settings, sigterm, worker
@@ -19,9 +18,12 @@ from samovar.concurrency.flights import GIVES_UP, SERVES_ALL, STARTS, Board, Slo
 from samovar.environment import environment
 from samovar.runtime_api import ApiError, RuntimeClient
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM}
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # s, before a worker is replaced that has died soon
-_SOON = 10.0  # s after the end of its INIT
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # s, before a worker is replaced that has answered nothing
 # s from SIGTERM. Lambda kills an environment with internal extensions alone after 0.5 s, else after 2 s ("Lambda
 # execution environment lifecycle").
 _UNTIL_HURRY, _UNTIL_KILL = 0.3, 1.9
@@ -54,7 +56,7 @@ class Place:
         self.slots = slots
         self.pid = 0
         self.lifeline = -1  # a descriptor that the worker sees close when the supervisor dies
-        self.serves_since: float | None = None
+        self.serves = False  # whether its INIT is over
         self.pause = 0.0
         self.due: float | None = None
 
@@ -91,6 +93,7 @@ class Supervisor:
             self._push()
             self._see_who_serves()
             while (ended := _reap()) is not None:
+                self._see_who_serves()  # it may have served since
                 self._see_end(*ended)
 
     def _time_to_wait(self) -> float:
@@ -110,14 +113,14 @@ class Supervisor:
 
     def _start(self, place: Place) -> None:
         self._board.set_state(place.number, STARTS)
-        place.serves_since = None
+        place.serves = False
         read, write = os.pipe()
         try:
             pid = os.fork()
         except OSError as exc:
             os.close(read)
             os.close(write)
-            self._replace(place, f"Worker {place.number} cannot be started: {exc}", serving=0)
+            self._replace(place, f"Worker {place.number} cannot be started: {exc}", answered=False)
             return
         if not pid:
             os.close(write)
@@ -130,9 +133,12 @@ class Supervisor:
             if other.lifeline >= 0:
                 os.close(other.lifeline)
         # The kernel sends SIGTERM when the other end is closed: a supervisor that is killed leaves no worker behind.
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGTERM)
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        try:
+            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGTERM)
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        except OSError:
+            pass  # an emulated kernel may not know that
         if os.getppid() != self._pid:
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
@@ -150,8 +156,8 @@ class Supervisor:
     def _see_who_serves(self) -> None:
         for place in self._places:
             state = self._board.state(place.number)
-            if place.pid and place.serves_since is None and state != STARTS:
-                place.serves_since = time.monotonic()
+            if place.pid and not place.serves and state != STARTS:
+                place.serves = True
                 if self._scouting:
                     self._scouting = False
                     if state == SERVES_ALL:
@@ -173,6 +179,7 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(status)
         self._status = code if code > 0 else 1
         ending = _ending(status)
+        answered = [slot.forget_answer() for slot in place.slots]
         for slot in place.slots:
             if not slot.is_empty():
                 self._fail_flight(slot, _exit_error(ending))
@@ -180,18 +187,18 @@ class Supervisor:
             return
         what = f"Worker {place.number} ended: {ending}"
         state = self._board.state(place.number)
-        if place.serves_since is None:
+        if not place.serves:
             logs.record("ERROR", f"{what}. Its INIT was not over: it is not replaced")
             if code < 0:
                 self._fail_init(_exit_error(ending))
         elif state == GIVES_UP:
             logs.record("ERROR", f"{what}. The Runtime API gave it no event: it is not replaced")
         else:
-            self._replace(place, what, serving=time.monotonic() - place.serves_since)
+            self._replace(place, what, answered=any(answered))
 
-    def _replace(self, place: Place, what: str, serving: float) -> None:
-        """Have a place taken by another worker. serving: for how long, in s, the last one has served."""
-        place.pause = 0 if serving >= _SOON else min(max(2 * place.pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+    def _replace(self, place: Place, what: str, *, answered: bool) -> None:
+        """Have a place taken by another worker. answered: whether the last one has answered an invocation."""
+        place.pause = 0 if answered else min(max(2 * place.pause, _FIRST_PAUSE), _LONGEST_PAUSE)
         place.due = time.monotonic() + place.pause
         logs.record("ERROR", f"{what}. It is replaced {f'in {place.pause:g} s' if place.pause else 'at once'}")
 
@@ -240,7 +247,7 @@ class Supervisor:
                 self._board.hurry()
                 self._signal(signal.SIGTERM)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: int) -> None:
         for place in self._places:
             if place.pid:
                 os.kill(place.pid, number)  # it is there, or a zombie

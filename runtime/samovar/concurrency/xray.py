@@ -11,8 +11,6 @@ import threading
 from contextvars import ContextVar
 from typing import Any
 
-from samovar.environment import environment
-
 _values: ContextVar[dict[str, Any] | None] = ContextVar("samovar.xray", default=None)
 
 
@@ -35,12 +33,8 @@ class _Local:
         return _values.get() or {}
 
 
-def set_up() -> None:
-    """Adapt the SDK at the end of INIT."""
-    environment.at_init_end.append(_adapt)
-
-
-def _adapt() -> None:
+def adapt() -> None:
+    """Adapt the SDK, after INIT."""
     context = getattr(getattr(sys.modules.get("aws_xray_sdk.core"), "xray_recorder", None), "context", None)
     if isinstance(getattr(context, "_local", None), threading.local):
         context._local = _Local()  # type: ignore[union-attr]

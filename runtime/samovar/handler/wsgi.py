@@ -7,6 +7,7 @@ Knows the event sources; knows neither the Runtime API nor the loop.
 import posix
 import sys
 from _io import BytesIO
+from _thread import get_ident
 from time import time
 
 from samovar import logs
@@ -34,7 +35,7 @@ _MULTIPROCESS = b"AWS_LAMBDA_MAX_CONCURRENCY" in posix.environ and (
 def load(rest: str) -> "Handle":
     """Return the application that `module:application` names, as a handler. Raises Fault as `function.find` does."""
     application, other = web.find("wsgi", rest)
-    closing: dict[Invocation | None, Callable[[], object]] = {}  # of results whose response is being posted
+    closing: dict[int, Callable[[], object]] = {}  # by thread: of the result whose response it is posting
 
     def call(request: "Request", event: "dict[str, Any]", invocation: "Invocation") -> Answer:
         answering = _Answering()
@@ -43,7 +44,7 @@ def load(rest: str) -> "Handle":
         try:
             result = application(_environ(request, event, invocation), answering.start_response)
             if close := getattr(result, "close", None):
-                closing[environment.invocation] = close
+                closing[get_ident()] = close
             for block in result:
                 if late:
                     break
@@ -59,7 +60,7 @@ def load(rest: str) -> "Handle":
         raise TimeoutError("the application was still answering when the invocation's time was nearly up")
 
     def finish() -> None:
-        if close := closing.pop(environment.invocation, None):
+        if close := closing.pop(get_ident(), None):
             try:
                 close()
             except BaseException as exc:

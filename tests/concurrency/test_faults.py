@@ -1,0 +1,179 @@
+"""What a function, the Runtime API or a signal may do to many invocations at once, in each mode that it concerns."""
+
+from __future__ import annotations
+
+import signal
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from samovar.local.testing.scripted_api import RUNTIME, Answer
+from tests.concurrency.pool import pool
+
+BOTH_TRANSPORTS = pytest.mark.parametrize("transport", ["wire", "urllib3"])
+
+# A hook that names the pollers that are still there.
+NAMES_POLLERS = textwrap.dedent("""
+    import samovar, threading
+
+    @samovar.on_shutdown
+    def name_pollers():
+        names = sorted(each.name for each in threading.enumerate() if each.name.startswith("samovar-"))
+        print(f"pollers at the end: {names}")
+""")
+
+
+def script(source: str) -> str:
+    return textwrap.dedent(source)
+
+
+# --- the end of a process
+
+
+def test_a_process_whose_threads_have_all_exited_is_replaced(tmp_path: Path) -> None:
+    source = "import sys\ndef handler(event, context):\n    sys.exit(5)\n"
+    with pool(tmp_path, source, count=2, mode="hybrid") as started:
+        started.wait_for_polls(2)
+        started.push({}, {}, {})
+        started.wait_for_log('"Worker ', 3)
+        assert started.log.count("It is replaced") == 3
+
+
+def test_sys_exit_ends_the_process_also_where_the_function_has_left_threads_running(tmp_path: Path) -> None:
+    source = script("""
+        import concurrent.futures, sys, threading, time
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        pool = concurrent.futures.ThreadPoolExecutor()
+
+        def handler(event, context):
+            pool.submit(time.sleep, 600)
+            sys.exit(5)
+    """)
+    with pool(tmp_path, source, mode="thread") as started:
+        started.push({})
+        assert started.end() == 5
+
+
+def test_a_keyboard_interrupt_costs_the_invocation_of_an_async_handler_that_raises_it(tmp_path: Path) -> None:
+    source = script("""
+        async def handler(event, context):
+            if event:
+                raise KeyboardInterrupt
+    """)
+    with pool(tmp_path, source, mode="thread") as started:
+        started.wait_for_polls(3)
+        assert started.invoke(1)[0]["errorType"] == "KeyboardInterrupt"
+        assert started.invoke(*[0] * 6) == [None] * 6
+        assert started.process.poll() is None
+
+
+# --- threads
+
+
+def test_pollers_that_cannot_be_started_leave_the_others(tmp_path: Path) -> None:
+    source = script("""
+        import threading
+        start = threading.Thread.start
+
+        def start_some(self):
+            if self.name.startswith("samovar-") and int(self.name[8:]) % 2:
+                raise RuntimeError("can't start new thread")
+            start(self)
+
+        threading.Thread.start = start_some
+
+        def handler(event, context):
+            return threading.current_thread().name
+    """)
+    with pool(tmp_path, source, mode="thread", count=4) as started:
+        started.wait_for_log("cannot be started: can't start new thread", 2)
+        assert set(started.invoke(*[{}] * 8)) <= {"samovar-0", "samovar-2"}
+
+
+def test_an_environment_none_of_whose_pollers_can_be_started_ends(tmp_path: Path) -> None:
+    source = script("""
+        import threading
+
+        def start_none(self):
+            raise RuntimeError("can't start new thread")
+
+        threading.Thread.start = start_none
+        handler = len
+    """)
+    with pool(tmp_path, source, mode="thread", count=2) as started:
+        assert started.end() == 1
+        assert started.log.count("cannot be started") == 2
+        assert not started.polls()
+
+
+# --- SIGTERM
+
+
+@BOTH_TRANSPORTS
+def test_at_sigterm_pollers_that_wait_for_an_event_end_and_ask_for_no_more(tmp_path: Path, transport: str) -> None:
+    source = f"{NAMES_POLLERS}\ndef handler(event, context): return 1\n"
+    with pool(tmp_path, source, mode="thread", env={"SAMOVAR_TRANSPORT": transport}) as started:
+        started.invoke({}, {}, {})
+        started.wait_for_polls(6)
+        started.process.terminate()
+        assert started.end() == -signal.SIGTERM
+        assert "pollers at the end: []" in started.log
+        assert started.polls() == 6
+
+
+def test_at_sigterm_a_poller_ends_that_has_just_begun_to_ask(tmp_path: Path) -> None:
+    source = NAMES_POLLERS + script("""
+        import os, signal, time
+        from samovar import wire
+        connect = wire.Connection._connect
+
+        def connect_late(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            return connect(self)
+
+        def handler(event, context):
+            wire.Connection._connect = connect_late
+    """)
+    closed = (f"POST {RUNTIME}/invocation/ID/response", Answer(b"{}", 202, close="announced"))
+    with pool(tmp_path, source, mode="thread", count=1, answers=(closed,)) as started:
+        started.push({})
+        assert started.end() == -signal.SIGTERM
+        assert "pollers at the end: []" in started.log
+
+
+def test_at_sigterm_a_poller_ends_that_pauses_after_a_failure(tmp_path: Path) -> None:
+    source = f"{NAMES_POLLERS}\ndef handler(event, context): return 1\n"
+    with pool(tmp_path, source, mode="thread", count=1) as started:
+        started.wait_for_polls(1)
+        started.api.close()
+        started.wait_for_log("repeated in 0.8 s")
+        started.process.terminate()
+        assert started.end() == -signal.SIGTERM
+        assert "pollers at the end: []" in started.log
+
+
+def test_what_is_in_flight_at_sigterm_may_run_its_first_coroutine(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    source = script(f"""
+        import os, samovar, time
+
+        async def later():
+            print("deferred")
+
+        def handler(event, context):
+            while not os.path.exists({str(go)!r}):
+                time.sleep(0.002)
+            samovar.defer(later)
+
+        @samovar.on_shutdown
+        def begin():
+            open({str(go)!r}, "w").close()
+    """)
+    with pool(tmp_path, source, mode="thread", count=2) as started:
+        started.push({})
+        started.wait_for_events(1)
+        started.process.terminate()
+        assert started.end() == -signal.SIGTERM
+        assert "deferred\n" in started.log
