@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.container.engine import archive, make, unpack
+from samovar.local.layer.build import Order
+from tests.conftest import ROOT
+from tests.container.engine import archive, direct, make, unpack
 from tests.free_threaded.conftest import PREFIX
 
 HANDLER = """
@@ -86,3 +90,40 @@ def test_such_a_prefix_is_not_taken_for_one_with_the_gil(version: str, tmp_path:
 def test_only_a_bundle_can_be_without_the_gil(tmp_path: Path) -> None:
     printed = make("3.13t", tmp_path, "layer", 2, BYTECODE_IMAGE="")
     assert "Lambda has no Python 3.13t, which has no GIL: give --bundle to include one" in printed
+
+
+def test_uv_brings_the_interpreter_without_the_gil(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run the real uv, with a list of downloads that names an archive as python-build-standalone has them."""
+    packed = tmp_path / "python.tar.gz"
+    with tarfile.open(packed, "w:gz", compresslevel=1) as archived:
+        archived.add(PREFIX, "python", filter=lambda entry: None if entry.name.endswith("LICENSE.txt") else entry)
+    major, minor = version.removesuffix("t").split(".")
+    key = f"cpython-{major}.{minor}.1+freethreaded-linux-x86_64-gnu"
+    download = {
+        "name": "cpython",
+        "arch": {"family": "x86_64", "variant": None},
+        "os": "linux",
+        "libc": "gnu",
+        "major": int(major),
+        "minor": int(minor),
+        "patch": 1,
+        "prerelease": "",
+        "url": packed.as_uri(),
+        "sha256": hashlib.sha256(packed.read_bytes()).hexdigest(),
+        "variant": "freethreaded",
+        "build": "20260101",
+    }
+    listed = tmp_path / "downloads.json"
+    listed.write_text(json.dumps({key: download}))
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", str(listed))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for folder in (ROOT / "build").glob("*-tools-*"):
+        (cache / folder.name).symlink_to(folder)
+    order = Order(version.removesuffix("t"), "x86_64", cache, "debian12", bundle=True, free_threaded=True)
+    printed = direct(order, tmp_path / "layer.zip")
+    fetched = cache / "python" / key
+    assert f"there is no lib/python{version}/LICENSE.txt in {fetched}: a layer must carry Python's licence" in printed
+    assert (fetched / "bin" / f"python{version}").is_file()
