@@ -47,6 +47,11 @@ def version() -> str:
     return found[0].name.removeprefix("python")
 
 
+def built_here() -> bool:
+    """Return whether the Python was built on this machine, and so for its C library."""
+    return not PREFIX.is_symlink()
+
+
 def layer(version: str, target: Path, status: int = 0, **variables: str) -> str:
     given = {"BUNDLE": "1", "BASE": "debian12", "PYTHON_PREFIX": str(PREFIX), "BYTECODE_IMAGE": "", **variables}
     return make(version, target, "layer", status, **given)
@@ -55,7 +60,7 @@ def layer(version: str, target: Path, status: int = 0, **variables: str) -> str:
 def test_a_bundle_without_the_gil_answers_and_leaves_it_off(
     version: str, tmp_path: Path, samovar_rie: Callable[..., Any]
 ) -> None:
-    if tuple(map(int, platform.libc_ver()[1].split("."))) > (2, 36):
+    if built_here() and tuple(map(int, platform.libc_ver()[1].split("."))) > (2, 36):
         pytest.skip("what is built here needs a later C library than each base of a layer has")
     printed = layer(version, tmp_path / "built")
     assert f"samovar and urllib3 for Python {version} on" in printed
