@@ -687,20 +687,63 @@ def test_an_async_handler_is_served_by_one_process(tmp_path: Path, how: str) -> 
         assert len(set(answers)) == 1
 
 
-def test_a_decorator_that_runs_the_coroutine_makes_a_plain_handler_of_it(tmp_path: Path) -> None:
-    source = script("""
-        import asyncio, functools, os
-
+RUNNERS = {
+    "by itself": """
         def run_it(f):
             @functools.wraps(f)
             def wrapper(event, context):
                 return asyncio.run(f(event, context))
             return wrapper
+    """,
+    "by a function": """
+        event_loop = asyncio.new_event_loop()
 
+        def run(coroutine):
+            return event_loop.run_until_complete(coroutine)
+
+        wait = run
+        def run_it(f):
+            @functools.wraps(f)
+            def wrapper(event, context):
+                return wait(f(event, context))
+            return wrapper
+    """,
+    "by a method": """
+        class Bridge:
+            def __init__(self):
+                self.event_loop = asyncio.new_event_loop()
+
+            def wait(self, coroutine):
+                return self.event_loop.run_until_complete(coroutine)
+
+        bridge = Bridge()
+        def run_it(f):
+            @functools.wraps(f)
+            def wrapper(event, context):
+                return bridge.wait(f(event, context))
+            return wrapper
+    """,
+    "by what it encloses": """
+        def make(wait):
+            def run_it(f):
+                @functools.wraps(f)
+                def wrapper(event, context):
+                    return wait(f(event, context))
+                return wrapper
+            return run_it
+
+        run_it = make(asyncio.new_event_loop().run_until_complete)
+    """,
+}
+
+
+@pytest.mark.parametrize("how", RUNNERS)
+def test_a_decorator_that_runs_the_coroutine_makes_a_plain_handler_of_it(tmp_path: Path, how: str) -> None:
+    handler = """
         @run_it
         async def handler(event, context):
             return os.getpid()
-    """)
-    with pool(tmp_path, source) as started:
+    """
+    with pool(tmp_path, f"import asyncio, functools, os\n{script(RUNNERS[how])}\n{script(handler)}") as started:
         started.wait_for_polls(3)
         assert len(started.members()) == 4
