@@ -32,11 +32,15 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup ## run the examples under the emulator; ARGS=hello runs one
 	@$(BIN)/samovar demo $(ARGS)
 
+# Workers for all tests; with ARGS, which mostly select a few, they would cost more than they bring: ARGS='-n 2 …' has
+# them again. tests/conftest.py says what stays in one worker.
+WORKERS = $(if $(ARGS),,-n auto --maxprocesses 4)
+
 test: setup ## run every test; ARGS='-k rie' passes arguments to pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-fast: setup ## run what needs no emulator, container, Valkey or build
-	$(BIN)/python -m pytest -m 'not real' --ignore=tests/bench --ignore=tests/layer $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) -m 'not real' --ignore=tests/bench --ignore=tests/layer $(ARGS)
 
 # ruff's message for TID253 names the module and no reason.
 COLD_PATH := TID253: every cold start would pay for this import. ARCHITECTURE.md says under "The cold path" what to use instead

@@ -65,9 +65,9 @@ class User:
         return done.stdout
 
 
-def build(target: Path) -> Path:
-    """Build this checkout's sdist, and a wheel from that; return the wheel."""
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), str(ROOT)]
+def build(target: Path, checkout: Path = ROOT) -> Path:
+    """Build the sdist of a checkout, where that writes, and a wheel from it; return the wheel."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), str(checkout)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)

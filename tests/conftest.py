@@ -40,7 +40,31 @@ settings.register_profile("samovar", deadline=None)  # a busy machine is not a f
 settings.load_profile("samovar")
 
 
+# Under pytest-xdist the tests of a file stay in one worker, and so do those of these folders: their files share images,
+# layers, outcomes or the benchmark's stage. The longest come first, so that no worker is left alone with one.
+TOGETHER = ("tests/container/", "tests/contract/", "tests/bench/")
+
+
+def _worker_group(nodeid: str) -> str:
+    path = nodeid.partition("::")[0]
+    return next((folder for folder in TOGETHER if path.startswith(folder)), path)
+
+
+@pytest.hookimpl(optionalhook=True)  # tests/container runs tests/contract without pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _worker_group(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduler(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {folder: place for place, folder in enumerate(TOGETHER)}
+    items.sort(key=lambda item: order.get(_worker_group(item.nodeid), len(order)))
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0] if item.path.is_relative_to(ROOT / "tests") else ""
         if folder in REAL or any("valkey" in name for name in getattr(item, "fixturenames", ())):

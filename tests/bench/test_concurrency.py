@@ -40,7 +40,7 @@ def test_a_rate_is_that_of_the_responses(run: concurrency._Run) -> None:
 
 def test_a_runtime_that_ends_is_told_with_what_it_said(run: concurrency._Run) -> None:
     with (
-        pytest.raises(RuntimeDied, match="No module named .*nothing_here"),
+        pytest.raises(RuntimeDied, match=r"No module named .*nothing_here"),
         run._crowd("thread", "nothing_here", 2) as crowd,
     ):
         crowd.all_polling(2)

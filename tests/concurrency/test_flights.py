@@ -95,11 +95,11 @@ def test_whether_something_has_been_answered_is_read_once() -> None:
         client = NotingClient(api.address, slot)
         client.respond(client.next(), b"{}")
         client.next()
-        assert slot.has_answered()
-        assert not other.has_answered()
-        assert not slot.has_answered()
+        assert slot.forget_answer()
+        assert not other.forget_answer()
+        assert not slot.forget_answer()
         client.fail(client.next(), b"{}", "Error", b"")
-        assert slot.has_answered()
+        assert slot.forget_answer()
         assert slot.is_empty()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -131,9 +132,20 @@ def contract_image(client: Any, version: str, folder: Path) -> str:
     return build(client, folder, f"samovar-test/contract:{version}", buildargs=arguments)
 
 
+NOT_COPIED = (".git", ".venv*", "build", "node_modules", "__pycache__", ".aws-sam", ".hypothesis", ".*_cache")
+
+
 def copy_checkout(target: Path) -> None:
-    """Copy this checkout without anything built in it."""
-    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "__pycache__", ".*_cache"))
+    """Copy this checkout without anything built in it, or written there by a test that runs beside this one."""
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*NOT_COPIED))
+
+
+def install_sam() -> None:
+    """Install the SAM CLI if it is missing: one of the processes that run tests does, and the others wait."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with (ROOT / "build" / "sam.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["make", "--silent", "sam"], cwd=ROOT, check=True)
 
 
 def layer(version: str, target: Path, **variables: str) -> Path:

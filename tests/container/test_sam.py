@@ -22,7 +22,7 @@ def sam(
     *arguments: str, folder: Path = ROOT / "deploy", status: int = 0, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `sam …` in `folder`, and check its exit status. Installs the CLI if it is missing."""
-    subprocess.run(["make", "--silent", "sam"], cwd=ROOT, check=True)
+    engine.install_sam()
     hidden = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
     nowhere = {
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -16,6 +16,7 @@ import pytest
 
 from samovar.local.rie import RIE
 from tests.attach.harness import SITES, version
+from tests.container.engine import install_sam
 from tests.container.test_sam import sam
 from tests.deploy.conftest import ROOT, TOOLS, Run, in_tools
 from tests.deploy.test_tools import resources
@@ -95,7 +96,7 @@ SETTINGS = {
 
 
 def test_the_sam_template_sets_each_source_as_the_page_says() -> None:
-    subprocess.run(["make", "--silent", "sam"], cwd=ROOT, check=True)
+    install_sam()
     program = ROOT / "tests" / "deploy" / "in_tools" / "sam_translate.py"
     done = subprocess.run(
         [ROOT / ".venv-sam" / "bin" / "python", program, WEB / "template.yaml", json.dumps({"SamovarLayer": LAYER})],

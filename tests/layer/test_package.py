@@ -25,16 +25,18 @@ from markdown_it import MarkdownIt
 from samovar.local.layer import RUNNING
 from samovar.local.layer import wheels as fetched
 from samovar.local.rie import RIE
-from tests.container.engine import ROOT, pinned
+from tests.container.engine import ROOT, copy_checkout, pinned
 
 REPOSITORY = "https://github.com/samovar-runtime/samovar"
 
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run `python -m build`: an sdist, and a wheel from that sdist."""
+    """Run `python -m build` in a copy, which it writes to: an sdist, and a wheel from that sdist."""
     target = tmp_path_factory.mktemp("dist")
-    command: list[Any] = [sys.executable, "-m", "build", "--no-isolation", "--outdir", target, ROOT]
+    checkout = tmp_path_factory.mktemp("source") / "checkout"
+    copy_checkout(checkout)
+    command: list[Any] = [sys.executable, "-m", "build", "--no-isolation", "--outdir", target, checkout]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return target

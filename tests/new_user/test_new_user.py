@@ -23,7 +23,7 @@ import urllib3
 
 from bench.first_answer import User, build
 from samovar.local import cli
-from tests.container.engine import ROOT
+from tests.container.engine import ROOT, copy_checkout
 
 pytestmark = pytest.mark.real
 
@@ -35,7 +35,9 @@ RUN = ("samovar", "run", "app.handler", "--task-root", "src")
 def user(tmp_path_factory: pytest.TempPathFactory) -> User:
     """Somebody who has installed `samovar[local]`."""
     somebody = User(tmp_path_factory.mktemp("user").resolve())
-    somebody.install(build(somebody.folder / "dist"))
+    checkout = tmp_path_factory.mktemp("source") / "checkout"
+    copy_checkout(checkout)
+    somebody.install(build(somebody.folder / "dist", checkout))
     return somebody
 
 

@@ -80,8 +80,8 @@ class Slot:
         self.clear()
         self._memory[self._at + 1] = True
 
-    def has_answered(self) -> bool:
-        """Return whether an invocation has been answered, and forget it."""
+    def forget_answer(self) -> bool:
+        """Return whether an invocation has been answered since the last call."""
         answered, self._memory[self._at + 1] = self._memory[self._at + 1], False
         return bool(answered)
 

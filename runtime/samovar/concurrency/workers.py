@@ -180,7 +180,7 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(status)
         self._status = code if code > 0 else 1
         ending = _ending(status)
-        answered = [slot.has_answered() for slot in place.slots]
+        answered = [slot.forget_answer() for slot in place.slots]
         for slot in place.slots:
             if not slot.is_empty():
                 self._fail_flight(slot, _exit_error(ending))
