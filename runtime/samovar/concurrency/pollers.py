@@ -121,8 +121,8 @@ class Pollers:
         self.call(raise_it)
 
     def gives_up(self) -> None:
-        """Take note that a poller has ended. The last one ends the environment."""
-        if not (self.stopping or self._ends or any(poller.polls for poller in self._pollers)):
+        """Take note that a poller has ended, or fails for long. The last one ends the environment."""
+        if not (self.stopping or self._ends or any(poller.polls and not poller.fails for poller in self._pollers)):
             self.gave_up = True
             self.end(SystemExit(1))
 
@@ -191,8 +191,8 @@ class Pollers:
 class Poller:
     """A thread that serves one invocation after the other over a connection of its own.
 
-    invocation: the one in flight. polls: whether it asks for more. lost: an invocation whose thread has gone, to be
-    failed first.
+    invocation: the one in flight. polls: whether it asks for more. fails: whether that has failed for long. lost: an
+    invocation whose thread has gone, to be failed first.
     """
 
     def __init__(self, group: Pollers, client: RuntimeClient, handle: Handle, context: Context, number: int) -> None:
@@ -205,6 +205,7 @@ class Poller:
         self.invocation: Invocation | None = None
         self.lost: Invocation | None = None
         self.polls = True
+        self.fails = False
         self.number = number
 
     def start(self) -> bool:
@@ -255,15 +256,15 @@ class Poller:
         patience = Patience()
         while not self._group.stopping:
             try:
-                return self._client.next()
+                invocation = self._client.next()
+                self.fails = False
+                return invocation
             except ApiError as exc:
                 if self._group.stopping:
                     break
                 if patience.is_over(exc):
-                    logs.record(
-                        "ERROR", f"Asking for an event has failed again and again: {self._thread.name} ends: {exc}"
-                    )
-                    break
+                    self.fails = True
+                    self._group.gives_up()
                 patience.pause(exc, self._group.stopped.wait)
         return None
 
