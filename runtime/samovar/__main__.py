@@ -46,11 +46,12 @@ def main(package_root: str = "") -> "NoReturn":
         from samovar import misfit
 
         misfit.warn(misfits[0])
+    name, address = loop.settings(name)
     if b"AWS_LAMBDA_MAX_CONCURRENCY" in posix.environ:
         from samovar import concurrency
 
-        concurrency.run(name)
-    loop.run(name)
+        concurrency.run(name, address)
+    loop.run(loop.connect(address), name, loop.serve)
 
 
 def __getattr__(name: str) -> "Any":

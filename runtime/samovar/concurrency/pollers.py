@@ -48,7 +48,7 @@ def run(name: str, address: str, count: int) -> NoReturn:
     output.announce(count, count)
     output.set_up(1)
     share(count)
-    loop.run_environment(
+    loop.run(
         loop.connect(address),
         name,
         lambda client, handle: Pollers(lambda number: RuntimeClient(address), handle, count).serve(),

@@ -74,7 +74,7 @@ def run(
         client = NotingClient(address, slots[0], first=first)
     else:
         client = OneAtATime(address, slots[0], board, number, first=first)
-    loop.run_environment(client, name, serve)
+    loop.run(client, name, serve)
 
 
 def is_async(handle: Handle) -> bool:
