@@ -50,7 +50,9 @@ def main(package_root: str = "") -> "NoReturn":
         from samovar import concurrency
 
         concurrency.run(name)
-    loop.run(name)
+    # From here, since each function below the handler's takes a frame of its recursion limit.
+    name, address = loop.settings(name)
+    loop.run_environment(loop.connect(address), name, loop.serve)
 
 
 def __getattr__(name: str) -> "Any":
