@@ -51,6 +51,7 @@ def main(package_root: str = "") -> "NoReturn":
         from samovar import concurrency
 
         concurrency.run(name, address)
+    # From here, since each function below the handler's takes a frame of its recursion limit.
     loop.run(loop.connect(address), name, loop.serve)
 
 
