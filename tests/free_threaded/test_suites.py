@@ -20,6 +20,7 @@ SUITES = {
         *(f"tests/{name}" for name in ("caching", "codec", "handler")),
         # Minutes: each instruction, each order of calls, servers. None of them is about threads of the function's.
         *(f"--ignore=tests/caching/test_{name}.py" for name in ("interrupted", "model", "redis_tier")),
+        *("-k", "not both_engines and not any_document and not churn and not any_chunking"),
     ],
     "many invocations at once": [
         *("tests/concurrency", "tests/companion/test_workers.py"),
