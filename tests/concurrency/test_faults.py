@@ -93,6 +93,31 @@ def test_a_worker_that_gets_no_event_for_long_is_replaced_where_another_has_one(
         assert started.process.poll() is None
 
 
+@pytest.mark.parametrize("mode", ["process", "thread", "hybrid"])
+def test_an_event_for_which_there_is_no_memory_costs_no_environment(tmp_path: Path, mode: str) -> None:
+    source = script("""
+        import os
+        from samovar.runtime_api import RuntimeClient
+        inner = RuntimeClient.next
+
+        def next_but_once(self):
+            invocation = inner(self)
+            if not os.path.exists("failed"):
+                os.mkdir("failed")
+                raise MemoryError
+            return invocation
+
+        RuntimeClient.next = next_but_once
+
+        def handler(event, context):
+            return event
+    """)
+    with pool(tmp_path, source, mode=mode, count=1) as started:
+        started.push({})
+        started.wait_for_log("MemoryError")
+        assert started.invoke(1, 2) == [1, 2]
+
+
 @pytest.mark.parametrize("mode", ["process", "thread"])
 def test_a_poll_for_which_there_is_no_descriptor_is_repeated(tmp_path: Path, mode: str) -> None:
     source = script("""

@@ -243,7 +243,6 @@ class Poller:
                 self.invocation = invocation
                 self._context.copy().run(self._serve, invocation)
                 self.invocation = invocation = None
-                codec.upgrade()
         except BaseException as exc:
             self._group.end(exc)
         finally:
@@ -259,7 +258,7 @@ class Poller:
                 invocation = self._client.next()
                 self.fails = False
                 return invocation
-            except ApiError as exc:
+            except Exception as exc:  # an ApiError; or memory is used up, or there is a fault of ours
                 if self._group.stopping:
                     break
                 if patience.is_over(exc):
@@ -275,6 +274,7 @@ class Poller:
             self._answer(invocation)
             for work in environment.after_response:
                 work()
+            codec.upgrade()
         except SystemExit:
             raise
         except BaseException as exc:  # a fault of ours, or of a hook
