@@ -186,6 +186,37 @@ def test_an_environment_none_of_whose_pollers_can_be_started_ends(tmp_path: Path
         assert not started.polls()
 
 
+# --- signals
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"), [("1 / 0", None), ("sys.exit(5)", 5), ("raise KeyboardInterrupt", -signal.SIGINT)]
+)
+def test_a_signal_handler_that_raises_ends_nothing_in_flight(tmp_path: Path, statement: str, code: int | None) -> None:
+    source = script(f"""
+        import os, signal, sys, time
+
+        def on_signal(*_):
+            {statement}
+
+        signal.signal(signal.SIGUSR1, on_signal)
+
+        def handler(event, context):
+            if event:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                time.sleep(0.1)
+            return 1
+    """)
+    with pool(tmp_path, source, mode="thread") as started:
+        started.wait_for_polls(3)
+        assert started.invoke(1) == [1]
+        if code is None:
+            assert started.invoke(0, 0, 0, 0) == [1] * 4
+            assert "The main thread was interrupted: division by zero" in started.log
+        else:
+            assert started.end() == code
+
+
 # --- SIGTERM
 
 

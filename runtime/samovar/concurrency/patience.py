@@ -33,6 +33,7 @@ class Patience:
 
     def pause(self, exc: Exception, sleep: Callable[[float], object] = time.sleep) -> None:
         """Log a failure, and wait before it is repeated."""
-        logs.record("WARNING", f"Asking for an event failed, and is repeated in {self._pause:g} s: {str(exc) or repr(exc)}")
+        reason = str(exc) or type(exc).__name__
+        logs.record("WARNING", f"Asking for an event failed, and is repeated in {self._pause:g} s: {reason}")
         sleep(self._pause)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)

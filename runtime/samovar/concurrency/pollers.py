@@ -84,22 +84,24 @@ class Pollers:
                 poller.polls = False
                 self.gives_up()
         while True:
-            self._run_loop()
-            try:
-                call = self._calls.get(timeout=0 if self._bridge.has_loop() else _LOOK)
-            except Empty:
+            if (call := self._next_call()) is None:
                 self._look()
             else:
                 call()
 
-    def _run_loop(self) -> None:
+    def _next_call(self) -> Callable[[], object] | None:
+        """Run the event loop, or wait, until there is something to call; None where there is nothing for a while."""
         try:
             self._bridge.run_loop(_LOOK)
+            return self._calls.get(timeout=0 if self._bridge.has_loop() else _LOOK)
+        except Empty:
+            pass
         except (SystemExit, KeyboardInterrupt) as exc:
             if isinstance(exc, SystemExit) or not self._bridge.has_raised(exc):  # else a poller reports it
                 self.end(exc)
         except BaseException as exc:  # from a signal handler, which knows no invocation
-            logs.exception("The event loop was interrupted", exc)
+            logs.exception("The main thread was interrupted", exc)
+        return None
 
     def call(self, f: Callable[[], object]) -> None:
         """Have the main thread call f(). Any thread may ask, and a signal handler."""
