@@ -16,8 +16,9 @@ FROM ${BASE_IMAGE} AS build
 ARG PYTHON=
 WORKDIR /src
 COPY requirements/runtime.txt requirements/sam.txt requirements/
-# The emulator is in the wheel of the SAM CLI, and pinned with it.
+# The emulator is in the wheel of the SAM CLI, and pinned with it. orjson has no wheel for a Python without the GIL.
 RUN python=${PYTHON:-python3} \
+ && { $python -c 'import sys; sys.exit("t" in sys.abiflags)' || sed -i '/^orjson==/,/[^\\]$/d' requirements/runtime.txt; } \
  && $python -m pip download --quiet --no-deps --require-hashes --only-binary=:all: -d /wheels -r requirements/runtime.txt \
  && sed -n '/^aws-sam-cli==/,/[^\\]$/p' requirements/sam.txt > /rie.txt \
  && $python -m pip download --quiet --no-deps --require-hashes --ignore-requires-python -d /rie -r /rie.txt \

@@ -7,7 +7,7 @@
 # Needs Python 3.11 or later, and no .venv: the tools are fetched by hash into build/.
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 # The function's Python version, as in python3.13; by default that of PYTHON. A layer serves one version, for which
-# orjson and the bytecode are built.
+# orjson and the bytecode are built. 3.13t, with BUNDLE=1, has no GIL: tools/python-freethreaded builds one.
 PYTHON_VERSION ?= $(if $(filter command environment,$(firstword $(origin PYTHON))),$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 # x86_64 or arm64, as the function's architecture; by default this machine's
 ARCH ?=

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _OLDEST = 1, 26
 try:
     import urllib3
-    from urllib3.connection import HTTPConnection
     from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 
     _version: str = vars(urllib3)["__version__"]
     if tuple(int(number) for number in _version.split(".")[:2]) < _OLDEST:
         raise ImportError(f"{_version} is too old")
+    from urllib3.connection import HTTPConnection
 except Exception as exc:  # the function's own urllib3, or another module of that name, comes first
     _found = getattr(sys.modules.get("urllib3"), "__file__", None) or "none"
     raise ImportError(f"urllib3 1.26 or later is needed; found {_found}: {exc}") from None

@@ -76,16 +76,18 @@ class Provider:
 
     def _accept(self) -> None:
         while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
+            connection, name = self._listener.accept()
+            if name:  # that of close()
                 return
             self.readers.append(Reader(connection.detach(), slow=self._slow))
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        """Accept what has connected until now, and nothing more."""
+        with socket.socket(socket.AF_UNIX) as last:
+            last.bind(f"{self.path}.last")
+            last.connect(self.path)
+            self._thread.join()
         self._listener.close()
-        self._thread.join()
 
 
 class Runtime:

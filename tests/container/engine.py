@@ -163,7 +163,8 @@ def archive(folder: Path) -> Path:
 def make(version: str, target: Path, goal: str, expect: int = 0, /, **variables: str) -> str:
     """Run layer.zip.mk for Python `version`, building in `target`; check its exit status and return its output."""
     variables = {"PYTHON": sys.executable, "PYTHON_VERSION": version, "OUT": str(target), **variables}
-    variables.setdefault("BYTECODE_IMAGE", BASES[version][0])
+    if "BYTECODE_IMAGE" not in variables:
+        variables["BYTECODE_IMAGE"] = BASES[version][0]
     command = ["make", "-f", "layer.zip.mk", goal, *(f"{name}={value}" for name, value in variables.items())]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(

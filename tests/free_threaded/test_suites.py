@@ -1,49 +1,74 @@
-"""The tests of what threads share, with a Python without the GIL."""
+"""The tests of what threads share, and of many invocations at once, with a Python without the GIL."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import ROOT
 
 UNITS = ["aio", "context", "errors", "hooks", "logging_hook", "logs", "loop", "report", "runtime_api", "streaming"]
 UNITS += ["streams", "syspath", "threads", "transport_urllib3", "wire"]
-FOLDERS = ["caching", "codec", "companion/test_workers.py", "concurrency", "handler"]
-SUITES = [*(f"tests/test_{name}.py" for name in UNITS), *(f"tests/{name}" for name in FOLDERS)]
-# Minutes: these try each instruction, or each order of calls, or wait for servers; none of them is about threads.
-LEFT_OUT = ["tests/caching/test_interrupted.py", "tests/caching/test_model.py", "tests/caching/test_redis_tier.py"]
+STORM = "test_each_event_has_one_answer_its_own[25000-thread-16-handler-kinds2]"
+SUITES = {
+    "units and cache": [
+        *(f"tests/test_{name}.py" for name in UNITS),
+        *(f"tests/{name}" for name in ("caching", "codec", "handler")),
+        # Minutes: each instruction, each order of calls, servers. None of them is about threads of the function's.
+        *(f"--ignore=tests/caching/test_{name}.py" for name in ("interrupted", "model", "redis_tier")),
+    ],
+    "many invocations at once": [
+        *("tests/concurrency", "tests/companion/test_workers.py"),
+        # Processes with one thread each, and packages with extension modules that are built for the GIL.
+        *(f"--ignore=tests/concurrency/test_{name}.py" for name in ("applications", "storm", "workers")),
+        f"tests/concurrency/test_storm.py::{STORM}",
+        *("-k", "not awslambdaric and not official and not fastapi and not django"),
+    ],
+}
+PATHS = f"{ROOT / 'runtime'}{os.pathsep}{ROOT}"
+COMMAND = ["-m", "pytest", "-q", "-p", "tests.free_threaded.gil", "-p", "samovar.local.pytest_plugin"]
 
 
-def test_units_cache_and_many_invocations_pass_without_the_gil_which_stays_away(python: Path) -> None:
-    command = [python, "-m", "pytest", "-q", "-p", "tests.free_threaded.gil", "-p", "samovar.local.pytest_plugin"]
-    env = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT / 'runtime'}{os.pathsep}{ROOT}",
-        "PATH": f"{python.parent}:/usr/bin:/bin",
-    }
-    done = subprocess.run(
-        [*command, *SUITES, *(f"--ignore={path}" for path in LEFT_OUT)],
-        cwd=ROOT,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "The GIL is not enabled" in done.stdout
+@pytest.fixture(scope="module")
+def running(python: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Start all suites at once: one alone leaves a core idle."""
+    env = {**os.environ, "PYTHONPATH": PATHS, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+    processes: dict[str, subprocess.Popen[str]] = {}
+    try:
+        for name, arguments in SUITES.items():
+            processes[name] = subprocess.Popen(
+                [python, *COMMAND, *arguments],
+                cwd=ROOT,
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        yield processes
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_they_pass_and_nothing_brings_the_gil_back(running: dict[str, subprocess.Popen[str]], suite: str) -> None:
+    output, _ = running[suite].communicate(timeout=500)
+    assert running[suite].returncode == 0, output
+    assert "The GIL is not enabled" in output
 
 
 def test_a_module_that_brings_the_gil_back_fails_the_run(python: Path, tmp_path: Path) -> None:
     """PYTHON_GIL=1 does what importing such a module does."""
     (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass\n")
-    env = {**os.environ, "PYTHONPATH": f"{ROOT / 'runtime'}{os.pathsep}{ROOT}", "PYTHON_GIL": "1"}
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "tests.free_threaded.gil", "test_nothing.py"],
+        [python, *COMMAND, "test_nothing.py"],
         cwd=tmp_path,
-        env=env,
+        env={**os.environ, "PYTHONPATH": PATHS, "PYTHON_GIL": "1"},
         capture_output=True,
         text=True,
     )

@@ -26,7 +26,9 @@ _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64":
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
     parser.add_argument(
-        "--python", metavar="3.X", help=f"the function's Python, as 3.13 or python3.13 (default: this one, {RUNNING})"
+        "--python",
+        metavar="3.X",
+        help=f"the function's Python, as 3.13, or 3.13t with --bundle: without the GIL (default: this one, {RUNNING})",
     )
     parser.add_argument("--arch", metavar="ARCH", help="the function's architecture, x86_64 or arm64 (default: ours)")
     parser.add_argument(
@@ -57,7 +59,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Build the layer, and print the path of the zip. Raises CommandError."""
-    version, arch, base = _version(options.python), _architecture(options.arch), options.base or BASES[0]
+    python, arch, base = _python(options.python), _architecture(options.arch), options.base or BASES[0]
+    free_threaded = python.endswith("t")
+    if free_threaded and not options.bundle:
+        raise CommandError(f"Lambda has no Python {python}, which has no GIL: give --bundle to include one", 2)
     if base not in BASES:
         raise CommandError(f"no base is called {base!r}: use {' or '.join(BASES)}", 2)
     if options.python_prefix and not options.bundle:
@@ -76,7 +81,8 @@ def run(options: argparse.Namespace) -> int:
     bom = archive.with_suffix(".cdx.json")
     build.layer_zip(
         build.Order(
-            version=version,
+            version=python.removesuffix("t"),
+            free_threaded=free_threaded,
             arch=arch,
             base=base,
             bundle=options.bundle,
@@ -97,7 +103,7 @@ def name(options: argparse.Namespace) -> str:
     """Return the zip's name: layer.zip, or the whole of what it is for where anything of that was asked for."""
     if not (options.python or options.arch or options.base or options.bundle):
         return "layer.zip"
-    parts = [f"python{_version(options.python)}", _architecture(options.arch)]
+    parts = [f"python{_python(options.python)}", _architecture(options.arch)]
     parts += ["bundle"] if options.bundle else []
     parts += [options.base] if options.base not in (None, BASES[0]) else []
     return f"layer-{'-'.join(parts)}.zip"
@@ -113,9 +119,9 @@ def checksums(listed: Path, files: list[Path]) -> None:
         say(f"{lines[file.name]}  {file.name}")
 
 
-def _version(asked: str | None) -> str:
-    found = re.fullmatch(r"(?:python)?3\.(\d+)", asked or RUNNING)
-    if not found or int(found[1]) < 11:
+def _python(asked: str | None) -> str:
+    found = re.fullmatch(r"(?:python)?3\.((\d+)t?)", asked or RUNNING)
+    if not found or int(found[2]) < 11:
         raise CommandError(f"Samovar runs on Python 3.11 and later, and not on {asked}: give one as 3.13", 2)
     return f"3.{found[1]}"
 

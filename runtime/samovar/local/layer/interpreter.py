@@ -1,6 +1,7 @@
 """The interpreter in a bundled layer: its origin, the parts of it that are used, and the shared libraries they need.
 
-Knows nothing of samovar or of zips. A prefix is a relocatable folder with bin/python3.X and lib/python3.X.
+Knows nothing of samovar or of zips. A prefix is a relocatable folder with bin/python3.X and lib/python3.X. `python` is
+that 3.X, or 3.Xt for an interpreter without the GIL, which has the t in these names.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ EXTENSIONS_LEFT_OUT = re.compile(
 )
 
 
-def obtain(version: str, arch: str, cache: Path, uv: Path) -> Path:
+def obtain(python: str, arch: str, cache: Path, uv: Path) -> Path:
     """Return a python-build-standalone prefix, which `uv python install` fetches into `cache` once.
 
     Raises CommandError if uv cannot fetch it.
     """
-    name = f"cpython-{version}-linux-{'aarch64' if arch == 'arm64' else arch}-gnu"
+    kind = python.replace("t", "+freethreaded")
+    name = f"cpython-{kind}-linux-{'aarch64' if arch == 'arm64' else arch}-gnu"
     # uv unpacks to cpython-3.13.9-linux-x86_64-gnu and links cpython-3.13-… to it.
     link = cache / name
     if not link.exists():
@@ -43,7 +45,7 @@ def obtain(version: str, arch: str, cache: Path, uv: Path) -> Path:
             failed = subprocess.run(command, stdout=sys.stderr.fileno()).returncode
         if failed or not link.exists():
             raise CommandError(
-                f"uv could not fetch {name}: give the folder of a relocatable Python {version} for {arch}"
+                f"uv could not fetch {name}: give the folder of a relocatable Python {python} for {arch}"
                 f" (--python-prefix, in make PYTHON_PREFIX=), or try again where the releases of"
                 f" python-build-standalone can be reached"
             )
@@ -65,26 +67,27 @@ def wanted(relative: Path) -> bool:
     return not (relative.suffix == ".so" and EXTENSIONS_LEFT_OUT.fullmatch(relative.name.split(".")[0]))
 
 
-def install(prefix: Path, version: str, arch: str, target: Path, patchelf: Path) -> dict[str, Path]:
+def install(prefix: Path, python: str, arch: str, target: Path, patchelf: Path) -> dict[str, Path]:
     """Copy what a function needs of the interpreter at `prefix` to `target`.
 
     Returns the shared libraries that came with it, by name, and where each was found. Raises CommandError.
     """
-    python = prefix / "bin" / f"python{version}"
-    if not python.is_file():
-        raise CommandError(f"there is no bin/python{version} in {prefix}: give its version, or another prefix")
-    if not (prefix / "lib" / f"python{version}" / "LICENSE.txt").is_file():
+    program, library = prefix / "bin" / f"python{python}", prefix / "lib" / f"python{python}"
+    if (prefix / "lib" / f"python{python}t").is_dir() and not library.is_dir():
+        raise CommandError(f"the Python {python} in {prefix} has no GIL: ask for {python}t, or give another prefix")
+    if not program.is_file():
+        raise CommandError(f"there is no bin/python{python} in {prefix}: give its version, or another prefix")
+    if not (library / "LICENSE.txt").is_file():
         raise CommandError(
-            f"there is no lib/python{version}/LICENSE.txt in {prefix}: a layer must carry Python's licence"
+            f"there is no lib/python{python}/LICENSE.txt in {prefix}: a layer must carry Python's licence"
         )
     copied = [target / "bin" / "python3"]
     copied[0].parent.mkdir(parents=True)
-    shutil.copyfile(python, copied[0])
-    library = prefix / "lib" / f"python{version}"
+    shutil.copyfile(program, copied[0])
     for source in sorted(library.rglob("*")):
         relative = source.relative_to(library)
         if source.is_file() and wanted(relative):  # not a broken link, as Debian's sitecustomize.py is
-            copied.append(target / "lib" / f"python{version}" / relative)
+            copied.append(target / "lib" / f"python{python}" / relative)
             copied[-1].parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copied[-1])
     places = [prefix / "lib", prefix / "lib64", prefix / "lib" / TRIPLETS[arch]]

@@ -15,32 +15,34 @@ _LEFT_OUT = "urllib3/contrib/emscripten/"
 _MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}  # Lambda's name -> the name in wheels
 
 
-def requirements(version: str) -> str:
-    """Return the pins of the layer's packages without the lines whose markers exclude Python `version`.
+def requirements(python: str) -> str:
+    """Return the pins of the layer's packages without the lines whose markers exclude that Python, and for 3.Xt, which
+    has no GIL, without orjson: a marker cannot say that, and it has no wheel for such a Python.
 
     pip cannot do this: it evaluates markers for the Python that runs it, even with --python-version.
     """
     text = (tools.FILES / "runtime.txt").read_text()
-    if version == RUNNING:
+    if python == RUNNING:
         return text
     from packaging.requirements import Requirement
 
+    version = python.removesuffix("t")
     target = {"python_version": version, "python_full_version": f"{version}.0"}
     kept = []
     for line in text.replace("\\\n", "").splitlines():
-        marker = Requirement(line.split("--hash")[0]).marker
-        if marker is None or marker.evaluate(target):
+        needed = Requirement(line.split("--hash")[0])
+        if (needed.marker is None or needed.marker.evaluate(target)) and (python == version or needed.name != "orjson"):
             kept.append(line)
     return "\n".join(kept) + "\n"
 
 
-def fetch(version: str, arch: str, glibc: tuple[int, int], cache: Path) -> Path:
+def fetch(python: str, arch: str, glibc: tuple[int, int], cache: Path) -> Path:
     """Return a folder in `cache` with the pinned wheels for the target, fetched once, their hashes checked."""
-    text = requirements(version)
-    folder = cache / hashlib.sha256(f"{text} {version} {arch} {glibc}".encode()).hexdigest()[:16]
+    text = requirements(python)
+    folder = cache / hashlib.sha256(f"{text} {python} {arch} {glibc}".encode()).hexdigest()[:16]
     if folder.exists():
         return folder
-    abi = f"cp{version.replace('.', '')}"
+    abi = f"cp{python.replace('.', '')}"
     platforms = [f"manylinux_{glibc[0]}_{n}_{_MACHINES[arch]}" for n in range(5, glibc[1] + 1)]
     platforms.append(f"manylinux2014_{_MACHINES[arch]}")
     with (
@@ -51,10 +53,16 @@ def fetch(version: str, arch: str, glibc: tuple[int, int], cache: Path) -> Path:
         listed.write(text)
         listed.flush()
         options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--requirement", listed.name]
-        options += ["--implementation=cp", f"--python-version={version}", f"--abi={abi}", "--abi=abi3", "--abi=none"]
+        options += [
+            "--implementation=cp",
+            f"--python-version={python.removesuffix('t')}",
+            f"--abi={abi}",
+            "--abi=abi3",
+            "--abi=none",
+        ]
         options += [f"--platform={name}" for name in platforms]
         if tools.pip(cache, "download", *options, "--dest", temporary):
-            raise CommandError(f"pip found no wheels for Python {version} on {arch}: see its message above")
+            raise CommandError(f"pip found no wheels for Python {python} on {arch}: see its message above")
     return folder
 
 
