@@ -93,6 +93,31 @@ def test_a_worker_that_gets_no_event_for_long_is_replaced_where_another_has_one(
         assert started.process.poll() is None
 
 
+@pytest.mark.parametrize("mode", ["process", "thread", "hybrid"])
+def test_an_event_for_which_there_is_no_memory_costs_no_environment(tmp_path: Path, mode: str) -> None:
+    source = script("""
+        import os
+        from samovar.runtime_api import RuntimeClient
+        inner = RuntimeClient.next
+
+        def next_but_once(self):
+            invocation = inner(self)
+            if not os.path.exists("failed"):
+                os.mkdir("failed")
+                raise MemoryError
+            return invocation
+
+        RuntimeClient.next = next_but_once
+
+        def handler(event, context):
+            return event
+    """)
+    with pool(tmp_path, source, mode=mode, count=1) as started:
+        started.push({})
+        started.wait_for_log("MemoryError")
+        assert started.invoke(1, 2) == [1, 2]
+
+
 @pytest.mark.parametrize("mode", ["process", "thread"])
 def test_a_poll_for_which_there_is_no_descriptor_is_repeated(tmp_path: Path, mode: str) -> None:
     source = script("""
@@ -159,6 +184,37 @@ def test_an_environment_none_of_whose_pollers_can_be_started_ends(tmp_path: Path
         assert started.end() == 1
         assert started.log.count("cannot be started") == 2
         assert not started.polls()
+
+
+# --- signals
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"), [("1 / 0", None), ("sys.exit(5)", 5), ("raise KeyboardInterrupt", -signal.SIGINT)]
+)
+def test_a_signal_handler_that_raises_ends_nothing_in_flight(tmp_path: Path, statement: str, code: int | None) -> None:
+    source = script(f"""
+        import os, signal, sys, time
+
+        def on_signal(*_):
+            {statement}
+
+        signal.signal(signal.SIGUSR1, on_signal)
+
+        def handler(event, context):
+            if event:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                time.sleep(0.1)
+            return 1
+    """)
+    with pool(tmp_path, source, mode="thread") as started:
+        started.wait_for_polls(3)
+        assert started.invoke(1) == [1]
+        if code is None:
+            assert started.invoke(0, 0, 0, 0) == [1] * 4
+            assert "The main thread was interrupted: division by zero" in started.log
+        else:
+            assert started.end() == code
 
 
 # --- SIGTERM

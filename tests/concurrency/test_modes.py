@@ -229,8 +229,7 @@ def test_pollers_repeat_a_poll_that_is_refused(tmp_path: Path, mode: str, status
 
 
 @SHARED
-@pytest.mark.parametrize(("event", "call"), [({}, RESPONSE), ({"fail": "x"}, ERROR)])
-@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize(("event", "call", "status"), [({}, RESPONSE, 500), ({"fail": "x"}, ERROR, 403)])
 def test_pollers_go_on_where_a_post_is_refused(
     tmp_path: Path, mode: str, event: object, call: str, status: int
 ) -> None:

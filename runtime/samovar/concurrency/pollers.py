@@ -84,22 +84,24 @@ class Pollers:
                 poller.polls = False
                 self.gives_up()
         while True:
-            self._run_loop()
-            try:
-                call = self._calls.get(timeout=0 if self._bridge.has_loop() else _LOOK)
-            except Empty:
+            if (call := self._next_call()) is None:
                 self._look()
             else:
                 call()
 
-    def _run_loop(self) -> None:
+    def _next_call(self) -> Callable[[], object] | None:
+        """Run the event loop, or wait, until there is something to call; None where there is nothing for a while."""
         try:
             self._bridge.run_loop(_LOOK)
+            return self._calls.get(timeout=0 if self._bridge.has_loop() else _LOOK)
+        except Empty:
+            pass
         except (SystemExit, KeyboardInterrupt) as exc:
             if isinstance(exc, SystemExit) or not self._bridge.has_raised(exc):  # else a poller reports it
                 self.end(exc)
         except BaseException as exc:  # from a signal handler, which knows no invocation
-            logs.exception("The event loop was interrupted", exc)
+            logs.exception("The main thread was interrupted", exc)
+        return None
 
     def call(self, f: Callable[[], object]) -> None:
         """Have the main thread call f(). Any thread may ask, and a signal handler."""
@@ -243,7 +245,6 @@ class Poller:
                 self.invocation = invocation
                 self._context.copy().run(self._serve, invocation)
                 self.invocation = invocation = None
-                codec.upgrade()
         except BaseException as exc:
             self._group.end(exc)
         finally:
@@ -259,7 +260,7 @@ class Poller:
                 invocation = self._client.next()
                 self.fails = False
                 return invocation
-            except ApiError as exc:
+            except Exception as exc:  # an ApiError; or memory is used up, or there is a fault of ours
                 if self._group.stopping:
                     break
                 if patience.is_over(exc):
@@ -275,6 +276,7 @@ class Poller:
             self._answer(invocation)
             for work in environment.after_response:
                 work()
+            codec.upgrade()
         except SystemExit:
             raise
         except BaseException as exc:  # a fault of ours, or of a hook
