@@ -6,7 +6,7 @@ Run it with an interpreter of the version that will load the bytecode; it needs 
 
 PLACE is the folder where the tree will be installed, for tracebacks. The bytecode is never checked against the source
 (PEP 552): a layer's files cannot change, and the check would read the source at every import. That of the packages has
-no docstrings, which are of use to nobody in Lambda.
+no docstrings, and that of Samovar's own functions no annotations: they are of use to nobody in Lambda.
 """
 
 import ast
@@ -50,6 +50,7 @@ def write(source: Path, content: bytes, code: CodeType) -> None:
     target.write_bytes(MAGIC_NUMBER + (0b01).to_bytes(4, "little") + source_hash(content) + data)
 
 
+cold = runpy.run_path(str(Path(__file__).resolve().parent / "cold.py"))
 packages = Path(tree, "samovar", "lib")
 for source in sorted(Path(tree).rglob("*.py")):
     name = source.relative_to(tree)
@@ -57,9 +58,10 @@ for source in sorted(Path(tree).rglob("*.py")):
     file = f"{place}/{name}"
     try:
         parsed = without_docstrings(content, file) if source.is_relative_to(packages) else content
+        if source.is_relative_to(packages / "samovar"):
+            parsed = cold["without_annotations"](parsed)
         write(source, content, compile(parsed, file, "exec", dont_inherit=True))
     except (SyntaxError, ValueError) as error:
         sys.exit(f"samovar layer: {name} does not compile with Python {sys.version.split()[0]}: {error}")
-cold = Path(__file__).resolve().parent / "cold.py"
-runpy.run_path(str(cold))["build"](packages)
+cold["build"](packages)
 print("{}.{}".format(*sys.version_info))

@@ -7,6 +7,7 @@ written by an interpreter of the version that will read it. Any interpreter can,
     python3.13 cold.py DIRECTORY-WITH-SAMOVAR
 """
 
+import ast
 import marshal
 import sys
 from importlib.util import MAGIC_NUMBER
@@ -58,6 +59,16 @@ module.compiled_ahead = True  # samovar.__main__, the last
 """
 
 
+def without_annotations(module: ast.Module) -> ast.Module:
+    """Leave out what functions say of their types: Python would store it anew whenever it makes one."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    return module
+
+
 def build(package_root: Path) -> Path:
     """Write the file for the running interpreter into package_root/samovar and return its path.
 
@@ -68,7 +79,8 @@ def build(package_root: Path) -> Path:
         file = name.replace(".", "/")
         is_package = (package_root / file).is_dir()
         file += "/__init__.py" if is_package else ".py"
-        code = compile((package_root / file).read_bytes(), file, "exec", optimize=2)  # without docstrings
+        source = without_annotations(ast.parse((package_root / file).read_bytes(), file))
+        code = compile(source, file, "exec", optimize=2)  # without docstrings
         modules.append((name, file, is_package, code))
     code = compile(_INSTALLER, "<samovar/cold>", "exec")
     target = package_root / "samovar" / f"cold.{sys.implementation.cache_tag}.bin"
