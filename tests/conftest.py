@@ -1,5 +1,6 @@
 """For all tests: Hypothesis without deadlines, environments of this checkout, and no skipped real part in CI."""
 
+import gc
 import os
 import signal
 import sys
@@ -69,6 +70,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(ROOT / "tests").parts[0] if item.path.is_relative_to(ROOT / "tests") else ""
         if folder in REAL or any("valkey" in name for name in getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.real)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # a test that collects garbage, as many do, does not look through all tests for it
 
 
 @pytest.hookimpl(wrapper=True)

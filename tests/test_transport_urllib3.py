@@ -3,6 +3,7 @@ tests/contract/test_wire_faults.py, on both.
 """
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +33,16 @@ def test_an_answer_is_read_as_the_wire_reads_it(answer: Answer) -> None:
             status, headers, body = transport(api.address).request("GET", PATH, "X-Name: value\r\n", None)
         read.append((status, headers, bytes(body)))
     assert read[0] == read[1]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_answer_that_is_cut_off_anywhere_is_none(transport: type[Connection]) -> None:
+    answer = invocation(b"{}", "id-1")
+    cuts = range(1, len(answer.wire()))
+    with ScriptedRuntimeApi(*(replace(answer, cut=cut) for cut in cuts)) as api:
+        for _ in cuts:
+            with pytest.raises(WireError):
+                transport(api.address).request("GET", PATH, "", None)
 
 
 def test_a_request_is_sent_as_the_wire_sends_it() -> None:

@@ -46,11 +46,13 @@ def main(package_root: str = "") -> "NoReturn":
         from samovar import misfit
 
         misfit.warn(misfits[0])
+    name, address = loop.settings(name)
     if b"AWS_LAMBDA_MAX_CONCURRENCY" in posix.environ:
         from samovar import concurrency
 
-        concurrency.run(name)
-    loop.run(name)
+        concurrency.run(name, address)
+    # From here, since each function below the handler's takes a frame of its recursion limit.
+    loop.run(loop.connect(address), name, loop.serve)
 
 
 def __getattr__(name: str) -> "Any":

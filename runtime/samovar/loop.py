@@ -24,18 +24,10 @@ if TYPE_CHECKING:
     from samovar.response import Response
 
 
-def run(handler_name: "str | None" = None) -> "NoReturn":
-    """Run the environment until the platform ends it. handler_name: instead of `_HANDLER`.
-
-    Exits 1 after a failure in INIT, or when the Runtime API does not answer as it must; SystemExit and signals keep
-    their own code.
-    """
-    name, address = settings(handler_name)
-    run_environment(connect(address), name, serve)
-
-
 def settings(handler_name: "str | None" = None) -> "tuple[str, str]":
-    """Return the handler's name and the address of the Runtime API; end the process where a variable is missing."""
+    """Return the handler's name and the address of the Runtime API; end the process where a variable is missing.
+    handler_name: instead of `_HANDLER`.
+    """
     name = handler_name or _variable(
         b"_HANDLER", "the handler, as MODULE.FUNCTION; to run it here: samovar run HANDLER"
     )
@@ -54,10 +46,12 @@ def connect(address: str) -> RuntimeClient:
         die(str(exc))
 
 
-def run_environment(
-    client: RuntimeClient, name: str, serve: "Callable[[RuntimeClient, Handle], NoReturn]"
-) -> "NoReturn":
-    """Run INIT, then serve(), until the environment ends; then what waits for that."""
+def run(client: RuntimeClient, name: str, serve: "Callable[[RuntimeClient, Handle], NoReturn]") -> "NoReturn":
+    """Run the environment until the platform ends it: INIT, then serve(); then what waits for the end.
+
+    Exits 1 after a failure in INIT, or when the Runtime API does not answer as it must; SystemExit and signals keep
+    their own code.
+    """
     environment.running = True
     posix.register_at_fork(after_in_child=lambda: _forked(client))
     try:

@@ -7,6 +7,8 @@ Not imported otherwise: `make bench` has a row for its cost. Knows nothing of La
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from http.client import HTTPResponse, IncompleteRead
+from io import BufferedReader
 from socket import SHUT_RD
 
 from samovar.wire import Gone, WireError, merge, parse_address
@@ -18,12 +20,12 @@ if TYPE_CHECKING:
 _OLDEST = 1, 26
 try:
     import urllib3
-    from urllib3.connection import HTTPConnection
     from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 
     _version: str = vars(urllib3)["__version__"]
     if tuple(int(number) for number in _version.split(".")[:2]) < _OLDEST:
         raise ImportError(f"{_version} is too old")
+    from urllib3.connection import HTTPConnection
 except Exception as exc:  # the function's own urllib3, or another module of that name, comes first
     _found = getattr(sys.modules.get("urllib3"), "__file__", None) or "none"
     raise ImportError(f"urllib3 1.26 or later is needed; found {_found}: {exc}") from None
@@ -50,6 +52,7 @@ class Urllib3Transport:
 
     def _new_connection(self, **arguments: "Any") -> HTTPConnection:
         self._connection = HTTPConnection(**arguments)
+        self._connection.response_class = _Response
         return self._connection
 
     def request(
@@ -123,6 +126,25 @@ class Urllib3Transport:
             raise failed(str(exc)) from None
         self._answered = self._reached = True
         return response.status, _decoded(response), response.data
+
+
+class _Response(HTTPResponse):
+    """An answer whose head ends where the connection does is cut off. http.client takes it for the whole head."""
+
+    def __init__(self, sock: "Any", *arguments: "Any", **options: "Any") -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = _Lines(sock.makefile("rb", 0))
+
+
+class _Lines(BufferedReader):
+    _begun = False
+
+    def readline(self, size: "int | None" = -1, /) -> bytes:
+        line = super().readline(size)
+        if not line and self._begun:
+            raise IncompleteRead(b"")
+        self._begun = True
+        return line
 
 
 def _fields(headers: str) -> "dict[bytes, bytes]":

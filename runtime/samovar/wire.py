@@ -430,7 +430,10 @@ class Connection:
 
     def _connect(self) -> socket:
         self.close()
-        sock = socket(AF_INET6 if ":" in self._host else AF_INET, SOCK_STREAM)
+        try:
+            sock = socket(AF_INET6 if ":" in self._host else AF_INET, SOCK_STREAM)
+        except OSError as exc:  # the function has used up all descriptors
+            raise WireError(f"no socket: {exc}") from None
         try:
             sock.setblocking(True)  # whatever the function has set with socket.setdefaulttimeout
             sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from samovar.local.testing.scripted_api import RUNTIME, Answer
-from tests.concurrency.pool import pool
+from tests.concurrency.pool import APP, pool
 
 BOTH_TRANSPORTS = pytest.mark.parametrize("transport", ["wire", "urllib3"])
 
@@ -68,6 +68,85 @@ def test_a_keyboard_interrupt_costs_the_invocation_of_an_async_handler_that_rais
         assert started.process.poll() is None
 
 
+# --- the Runtime API
+
+
+def test_a_poller_that_gets_no_event_for_long_goes_on_where_another_has_one(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with pool(tmp_path, mode="thread", count=2) as started:
+        started.wait_for_polls(2)
+        (waits,) = started.push({"wait_for": str(go)})
+        started.api.push(*[Answer(raw=b"")] * 5)
+        started.wait_for_polls(7)
+        assert started.invoke({})[0]["number"] == 2
+        go.touch()
+        assert started.results([waits])[0]["number"] == 2
+        assert started.process.poll() is None
+
+
+def test_a_worker_that_gets_no_event_for_long_is_replaced_where_another_has_one(tmp_path: Path) -> None:
+    with pool(tmp_path, count=2) as started:
+        started.wait_for_polls(2)
+        started.push({"wait_for": "/never"})
+        started.api.push(*[Answer(raw=b"")] * 5)
+        started.wait_for_log("The Runtime API gave it no event: it is replaced in 10 s")
+        assert started.process.poll() is None
+
+
+@pytest.mark.parametrize("mode", ["process", "thread", "hybrid"])
+def test_an_event_for_which_there_is_no_memory_costs_no_environment(tmp_path: Path, mode: str) -> None:
+    source = script("""
+        import os
+        from samovar.runtime_api import RuntimeClient
+        inner = RuntimeClient.next
+
+        def next_but_once(self):
+            invocation = inner(self)
+            if not os.path.exists("failed"):
+                os.mkdir("failed")
+                raise MemoryError
+            return invocation
+
+        RuntimeClient.next = next_but_once
+
+        def handler(event, context):
+            return event
+    """)
+    with pool(tmp_path, source, mode=mode, count=1) as started:
+        started.push({})
+        started.wait_for_log("MemoryError")
+        assert started.invoke(1, 2) == [1, 2]
+
+
+@pytest.mark.parametrize("mode", ["process", "thread"])
+def test_a_poll_for_which_there_is_no_descriptor_is_repeated(tmp_path: Path, mode: str) -> None:
+    source = script("""
+        import resource
+        from threading import Timer
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+        def handler(event, context):
+            return event
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        Timer(0.2, resource.setrlimit, (resource.RLIMIT_NOFILE, limits)).start()
+    """)
+    with pool(tmp_path, source, mode=mode, count=2) as started:
+        assert started.invoke(*range(6)) == list(range(6))
+        started.wait_for_log("repeated in 0.1 s: GET /2018-06-01/runtime/invocation/next: no socket: [Errno 24]", 2)
+        assert "Traceback" not in started.log
+
+
+def test_a_supervisor_without_descriptors_goes_on_with_the_workers_that_there_are(tmp_path: Path) -> None:
+    limited = script("""
+        import os, resource
+        resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (12, 12))
+    """)
+    with pool(tmp_path, limited + APP, count=16) as started:
+        started.wait_for_log("cannot be started: [Errno 24] Too many open files")
+        assert started.invoke({})[0]["parent"] == started.pid
+
+
 # --- threads
 
 
@@ -105,6 +184,37 @@ def test_an_environment_none_of_whose_pollers_can_be_started_ends(tmp_path: Path
         assert started.end() == 1
         assert started.log.count("cannot be started") == 2
         assert not started.polls()
+
+
+# --- signals
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"), [("1 / 0", None), ("sys.exit(5)", 5), ("raise KeyboardInterrupt", -signal.SIGINT)]
+)
+def test_a_signal_handler_that_raises_ends_nothing_in_flight(tmp_path: Path, statement: str, code: int | None) -> None:
+    source = script(f"""
+        import os, signal, sys, time
+
+        def on_signal(*_):
+            {statement}
+
+        signal.signal(signal.SIGUSR1, on_signal)
+
+        def handler(event, context):
+            if event:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                time.sleep(0.1)
+            return 1
+    """)
+    with pool(tmp_path, source, mode="thread") as started:
+        started.wait_for_polls(3)
+        assert started.invoke(1) == [1]
+        if code is None:
+            assert started.invoke(0, 0, 0, 0) == [1] * 4
+            assert "The main thread was interrupted: division by zero" in started.log
+        else:
+            assert started.end() == code
 
 
 # --- SIGTERM

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _ONE_PROCESS = "asgi:", "exec:"  # one event loop serves all; the program has processes of its own
 
 
-def run(handler_name: str | None = None) -> NoReturn:
-    """Run the environment until the platform ends it. handler_name: instead of `_HANDLER`.
+def run(name: str, address: str) -> NoReturn:
+    """Run the environment until the platform ends it. name: of the handler. address: of the Runtime API.
 
     Exits 1 after a failure in INIT, for a variable with an unusable value, and where the Runtime API is gone.
     """
@@ -25,7 +25,6 @@ def run(handler_name: str | None = None) -> NoReturn:
         count, mode = settings.read()
     except ValueError as exc:
         loop.die(str(exc))
-    name, address = loop.settings(handler_name)
     if mode == "thread" or name.startswith(_ONE_PROCESS):
         from samovar.concurrency import pollers
 

@@ -14,8 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from samovar.runtime_api import ApiError
-
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # s
 # Failures in a row at which nobody asks again: after about half a minute, or 1.5 s where the Runtime API has gone.
 _FAILURES, _FAILURES_OF_NOBODY = 12, 5
@@ -28,13 +26,14 @@ class Patience:
         self._failures = 0
         self._pause = _FIRST_PAUSE
 
-    def is_over(self, exc: ApiError) -> bool:
+    def is_over(self, exc: Exception) -> bool:
         """Take note of a failure; return whether there were enough."""
         self._failures += 1
         return self._failures >= (_FAILURES_OF_NOBODY if isinstance(exc, Ended) else _FAILURES)
 
-    def pause(self, exc: ApiError, sleep: Callable[[float], object] = time.sleep) -> None:
+    def pause(self, exc: Exception, sleep: Callable[[float], object] = time.sleep) -> None:
         """Log a failure, and wait before it is repeated."""
-        logs.record("WARNING", f"Asking for an event failed, and is repeated in {self._pause:g} s: {exc}")
+        reason = str(exc) or type(exc).__name__
+        logs.record("WARNING", f"Asking for an event failed, and is repeated in {self._pause:g} s: {reason}")
         sleep(self._pause)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)

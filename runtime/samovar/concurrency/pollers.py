@@ -48,7 +48,7 @@ def run(name: str, address: str, count: int) -> NoReturn:
     output.announce(count, count)
     output.set_up(1)
     share(count)
-    loop.run_environment(
+    loop.run(
         loop.connect(address),
         name,
         lambda client, handle: Pollers(lambda number: RuntimeClient(address), handle, count).serve(),
@@ -84,22 +84,24 @@ class Pollers:
                 poller.polls = False
                 self.gives_up()
         while True:
-            self._run_loop()
-            try:
-                call = self._calls.get(timeout=0 if self._bridge.has_loop() else _LOOK)
-            except Empty:
+            if (call := self._next_call()) is None:
                 self._look()
             else:
                 call()
 
-    def _run_loop(self) -> None:
+    def _next_call(self) -> Callable[[], object] | None:
+        """Run the event loop, or wait, until there is something to call; None where there is nothing for a while."""
         try:
             self._bridge.run_loop(_LOOK)
+            return self._calls.get(timeout=0 if self._bridge.has_loop() else _LOOK)
+        except Empty:
+            pass
         except (SystemExit, KeyboardInterrupt) as exc:
             if isinstance(exc, SystemExit) or not self._bridge.has_raised(exc):  # else a poller reports it
                 self.end(exc)
         except BaseException as exc:  # from a signal handler, which knows no invocation
-            logs.exception("The event loop was interrupted", exc)
+            logs.exception("The main thread was interrupted", exc)
+        return None
 
     def call(self, f: Callable[[], object]) -> None:
         """Have the main thread call f(). Any thread may ask, and a signal handler."""
@@ -121,8 +123,8 @@ class Pollers:
         self.call(raise_it)
 
     def gives_up(self) -> None:
-        """Take note that a poller has ended. The last one ends the environment."""
-        if not (self.stopping or self._ends or any(poller.polls for poller in self._pollers)):
+        """Take note that a poller has ended, or fails for long. The last one ends the environment."""
+        if not (self.stopping or self._ends or any(poller.polls and not poller.fails for poller in self._pollers)):
             self.gave_up = True
             self.end(SystemExit(1))
 
@@ -191,8 +193,8 @@ class Pollers:
 class Poller:
     """A thread that serves one invocation after the other over a connection of its own.
 
-    invocation: the one in flight. polls: whether it asks for more. lost: an invocation whose thread has gone, to be
-    failed first.
+    invocation: the one in flight. polls: whether it asks for more. fails: whether that has failed for long. lost: an
+    invocation whose thread has gone, to be failed first.
     """
 
     def __init__(self, group: Pollers, client: RuntimeClient, handle: Handle, context: Context, number: int) -> None:
@@ -205,6 +207,7 @@ class Poller:
         self.invocation: Invocation | None = None
         self.lost: Invocation | None = None
         self.polls = True
+        self.fails = False
         self.number = number
 
     def start(self) -> bool:
@@ -242,7 +245,6 @@ class Poller:
                 self.invocation = invocation
                 self._context.copy().run(self._serve, invocation)
                 self.invocation = invocation = None
-                codec.upgrade()
         except BaseException as exc:
             self._group.end(exc)
         finally:
@@ -255,15 +257,15 @@ class Poller:
         patience = Patience()
         while not self._group.stopping:
             try:
-                return self._client.next()
-            except ApiError as exc:
+                invocation = self._client.next()
+                self.fails = False
+                return invocation
+            except Exception as exc:  # an ApiError; or memory is used up, or there is a fault of ours
                 if self._group.stopping:
                     break
                 if patience.is_over(exc):
-                    logs.record(
-                        "ERROR", f"Asking for an event has failed again and again: {self._thread.name} ends: {exc}"
-                    )
-                    break
+                    self.fails = True
+                    self._group.gives_up()
                 patience.pause(exc, self._group.stopped.wait)
         return None
 
@@ -274,6 +276,7 @@ class Poller:
             self._answer(invocation)
             for work in environment.after_response:
                 work()
+            codec.upgrade()
         except SystemExit:
             raise
         except BaseException as exc:  # a fault of ours, or of a hook

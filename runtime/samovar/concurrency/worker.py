@@ -74,7 +74,7 @@ def run(
         client = NotingClient(address, slots[0], first=first)
     else:
         client = OneAtATime(address, slots[0], board, number, first=first)
-    loop.run_environment(client, name, serve)
+    loop.run(client, name, serve)
 
 
 def is_async(handle: Handle) -> bool:
@@ -91,12 +91,32 @@ def is_async(handle: Handle) -> bool:
         for each in (function, type(function).__call__):
             if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
                 return True
-        code = getattr(function, "__code__", None)
-        if code is not None and not _RUNNERS.isdisjoint(code.co_names):
-            return False  # it is plain for its caller, and may count on being alone
-        if not hasattr(function, "__wrapped__"):
-            break
+        if not hasattr(function, "__wrapped__") or _runs_coroutines(function):
+            break  # plain for its caller, it may count on being alone
         function = function.__wrapped__
+    return False
+
+
+def _runs_coroutines(decorator: Any) -> bool:
+    """Return whether a decorator's function may run a coroutine to its end, by itself or by what it calls."""
+    from inspect import getattr_static
+    from types import BuiltinMethodType, FunctionType, MethodType
+
+    code = getattr(decorator, "__code__", None)
+    if code is None:
+        return False
+    reached = [decorator.__globals__.get(name) for name in code.co_names]
+    for cell in decorator.__closure__ or ():
+        try:
+            reached.append(cell.cell_contents)
+        except ValueError:
+            pass  # it is empty
+    reached += [getattr_static(each, name, None) for each in reached for name in code.co_names]
+    for each in [decorator, *reached]:
+        if type(each) in (FunctionType, MethodType, BuiltinMethodType) and each is not decorator.__wrapped__:
+            calls = getattr(getattr(each, "__code__", None), "co_names", ())
+            if not _RUNNERS.isdisjoint((*calls, each.__name__)):
+                return True
     return False
 
 

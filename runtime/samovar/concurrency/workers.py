@@ -114,12 +114,13 @@ class Supervisor:
     def _start(self, place: Place) -> None:
         self._board.set_state(place.number, STARTS)
         place.serves = False
-        read, write = os.pipe()
+        pipe: tuple[int, ...] = ()
         try:
+            read, write = pipe = os.pipe()
             pid = os.fork()
         except OSError as exc:
-            os.close(read)
-            os.close(write)
+            for fd in pipe:
+                os.close(fd)
             self._replace(place, f"Worker {place.number} cannot be started: {exc}", answered=False)
             return
         if not pid:
@@ -191,8 +192,14 @@ class Supervisor:
             logs.record("ERROR", f"{what}. Its INIT was not over: it is not replaced")
             if code < 0:
                 self._fail_init(_exit_error(ending))
+        elif state == GIVES_UP and any(other.pid for other in self._places):
+            place.pause = _LONGEST_PAUSE
+            place.due = time.monotonic() + place.pause
+            logs.record("ERROR", f"{what}. The Runtime API gave it no event: it is replaced in {place.pause:g} s")
         elif state == GIVES_UP:
-            logs.record("ERROR", f"{what}. The Runtime API gave it no event: it is not replaced")
+            for other in self._places:
+                other.due = None
+            logs.record("ERROR", f"{what}. The Runtime API gives no worker an event: none is replaced")
         else:
             self._replace(place, what, answered=any(answered))
 
