@@ -14,6 +14,8 @@ from tests.conftest import ROOT
 UNITS = ["aio", "context", "errors", "hooks", "logging_hook", "logs", "loop", "report", "runtime_api", "streaming"]
 UNITS += ["streams", "syspath", "threads", "transport_urllib3", "wire"]
 STORM = "test_each_event_has_one_answer_its_own[25000-thread-16-handler-kinds2]"
+# Packages with extension modules that are built for the GIL, processes with one thread each, more storms.
+LEFT_OUT = ["test_applications", "test_workers", "test_storm"]
 SUITES = {
     "units and cache": [
         *(f"tests/test_{name}.py" for name in UNITS),
@@ -23,11 +25,14 @@ SUITES = {
         *("-k", "not both_engines and not any_document and not churn and not any_chunking"),
     ],
     "many invocations at once": [
-        *("tests/concurrency", "tests/companion/test_workers.py"),
-        # Processes with one thread each, and packages with extension modules that are built for the GIL.
-        *(f"--ignore=tests/concurrency/test_{name}.py" for name in ("applications", "storm", "workers")),
+        *(
+            str(path)
+            for path in sorted((ROOT / "tests" / "concurrency").glob("test_*.py"))
+            if path.stem not in LEFT_OUT
+        ),
         f"tests/concurrency/test_storm.py::{STORM}",
-        *("-k", "not awslambdaric and not official and not fastapi and not django"),
+        "tests/companion/test_workers.py",
+        *("-k", "not awslambdaric and not official and not fastapi and not django and (companion or not process)"),
     ],
 }
 PATHS = f"{ROOT / 'runtime'}{os.pathsep}{ROOT}"
