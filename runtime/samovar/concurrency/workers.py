@@ -1,7 +1,8 @@
 """Several processes that serve, and the one that supervises them, which never imports the handler.
 
 The first worker is forked alone: if it finds that the handler is async it serves all by itself, else the others are
-forked. A worker that dies is replaced, and what it had in flight is failed; one that fails INIT is not replaced.
+forked. A worker that dies is replaced, and what it had in flight is failed; one that fails INIT is replaced only while
+another serves.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Place:
         self.pid = 0
         self.lifeline = -1  # a descriptor that the worker sees close when the supervisor dies
         self.serves = False  # whether its INIT is over
+        self.waits = False  # for another worker to serve, as this place's own has failed INIT
         self.pause = 0.0
         self.due: float | None = None
 
@@ -159,6 +161,10 @@ class Supervisor:
             state = self._board.state(place.number)
             if place.pid and not place.serves and state != STARTS:
                 place.serves = True
+                for other in self._places:
+                    if other.waits and self._stopping_since is None:
+                        other.waits = False
+                        other.due = time.monotonic() + other.pause
                 if self._scouting:
                     self._scouting = False
                     if state == SERVES_ALL:
@@ -189,7 +195,13 @@ class Supervisor:
         what = f"Worker {place.number} ended: {ending}"
         state = self._board.state(place.number)
         if not place.serves:
-            logs.record("ERROR", f"{what}. Its INIT was not over: it is not replaced")
+            what += " in INIT"
+            if any(other.pid and other.serves for other in self._places):
+                self._replace(place, what, answered=False)
+            else:
+                place.waits = True
+                place.pause = _longer(place.pause)
+                logs.record("ERROR", f"{what}. It is not replaced unless another one serves")
             if code < 0:
                 self._fail_init(_exit_error(ending))
         elif state == GIVES_UP and any(other.pid for other in self._places):
@@ -205,7 +217,7 @@ class Supervisor:
 
     def _replace(self, place: Place, what: str, *, answered: bool) -> None:
         """Have a place taken by another worker. answered: whether the last one has answered an invocation."""
-        place.pause = 0 if answered else min(max(2 * place.pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        place.pause = 0 if answered else _longer(place.pause)
         place.due = time.monotonic() + place.pause
         logs.record("ERROR", f"{what}. It is replaced {f'in {place.pause:g} s' if place.pause else 'at once'}")
 
@@ -266,6 +278,11 @@ class Supervisor:
         else:
             logs.record("ERROR", f"No worker is left: the environment ends with status {self._status}")
         sys.exit(self._status)
+
+
+def _longer(pause: float) -> float:
+    """Return the pause that follows a pause, in s."""
+    return min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
 
 
 def _reap() -> tuple[int, int] | None:
