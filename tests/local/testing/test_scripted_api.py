@@ -2,6 +2,7 @@
 
 import socket
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,21 @@ def test_a_reset_is_one() -> None:
             sock.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n\r\n")
             with pytest.raises(ConnectionResetError):
                 sock.recv(65536)
+
+
+def test_it_closes_with_more_connections_in_next_than_it_had_counted() -> None:
+    """As with connections that come while it closes."""
+    api = scripted_api.ScriptedRuntimeApi()
+    with api:
+        host, port = api.address.split(":")
+        sockets = [socket.create_connection((host, int(port))) for _ in range(3)]
+        for sock in sockets:
+            sock.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: a\r\n\r\n")
+        api.wait(lambda requests: len(requests) == 3)
+        api.connections = 0
+        closing = threading.Thread(target=api.close, daemon=True)
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive()
+        for sock in sockets:
+            sock.close()

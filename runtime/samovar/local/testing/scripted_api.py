@@ -324,9 +324,8 @@ class ScriptedRuntimeApi:
     def close(self) -> None:
         """Close the listener and all connections, which a runtime in /next notices, and join the threads."""
         self._closing = True
-        for _ in range(self.connections + 1):
-            self._next.put(None)
-            self._events.put(None)
+        self._next.put(None)
+        self._events.put(None)
         for sock in (self._listener, *list(self._open)):
             try:
                 sock.shutdown(socket.SHUT_RDWR)
@@ -345,6 +344,9 @@ class ScriptedRuntimeApi:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._open.add(sock)
+            if self._closing:  # `close` may not have seen it
+                sock.close()
+                return
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(_Connection(sock, self.connections),), daemon=True)
             self._threads.append(thread)
@@ -436,6 +438,7 @@ class ScriptedRuntimeApi:
     def _from(self, queue: SimpleQueue[Answer | None]) -> Answer:
         answer = queue.get()
         if answer is None or self._closing:
+            queue.put(None)  # for the next who waits: connections may have come while the server closes
             raise Closed
         return answer
 
