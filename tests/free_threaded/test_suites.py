@@ -19,7 +19,7 @@ LEFT_OUT = ["test_applications", "test_workers", "test_storm"]
 SUITES = {
     "units and cache": [
         *(f"tests/test_{name}.py" for name in UNITS),
-        *(f"tests/{name}" for name in ("caching", "codec", "handler")),
+        *(f"tests/{name}" for name in ("caching", "codec", "handler/test_function.py", "handler/test_wsgi.py")),
         # Minutes: each instruction, each order of calls, servers. None of them is about threads of the function's.
         *(f"--ignore=tests/caching/test_{name}.py" for name in ("interrupted", "model", "redis_tier")),
         *("-k", "not both_engines and not any_document and not churn and not any_chunking"),
