@@ -16,6 +16,9 @@ UNITS += ["streams", "syspath", "threads", "transport_urllib3", "wire"]
 STORM = "test_each_event_has_one_answer_its_own[25000-thread-16-handler-kinds2]"
 # Packages with extension modules that are built for the GIL, processes with one thread each, more storms.
 LEFT_OUT = ["test_applications", "test_workers", "test_storm"]
+# What only waits for time limits tells nothing about threads.
+NEITHER = "not awslambdaric and not official and not fastapi and not django and not sigterm and not late"
+NEITHER += " and (companion or not process)"
 SUITES = {
     "units and cache": [
         *(f"tests/test_{name}.py" for name in UNITS),
@@ -32,7 +35,7 @@ SUITES = {
         ),
         f"tests/concurrency/test_storm.py::{STORM}",
         "tests/companion/test_workers.py",
-        *("-k", "not awslambdaric and not official and not fastapi and not django and (companion or not process)"),
+        *("-k", NEITHER),
     ],
 }
 PATHS = f"{ROOT / 'runtime'}{os.pathsep}{ROOT}"
