@@ -16,7 +16,7 @@ from typing import Any
 from bench import output
 from bench.launcher import Launcher
 from bench.platform import Registering, event
-from bench.report import Cells, Progress, about, filled, machine, summary, target, target_lines, text
+from bench.report import Cells, Progress, machine, summary, target, whole
 
 ROOT = output.CHECKOUT
 BUILT = output.RUNS / "companion"
@@ -66,14 +66,7 @@ def main() -> int:
         ),
     ]
     document = {"machine": machine(), "quick": quick, "unit": "ms", "results": results, "targets": targets}
-    print(
-        text(cells(document)),
-        "",
-        *map(filled, target_lines(document)),
-        "",
-        filled(about(document["machine"])),
-        sep="\n",
-    )
+    print(whole(cells(document), document))
     print(f"All figures: {output.shown(output.write('companion', document, output.folder(quick)))}")
     return 0
 

@@ -17,7 +17,7 @@ from typing import Any
 from bench import output
 from bench.crowd import Crowd
 from bench.launcher import Launcher
-from bench.report import Cells, Progress, about, filled, machine, summary, target, target_lines, text
+from bench.report import Cells, Progress, machine, summary, target, whole
 from bench.stage import Stage, stage
 
 OFFICIAL = "awslambdaric"
@@ -44,14 +44,7 @@ def main() -> int:
     finally:
         launcher.close()
     document = {"machine": machine(), "quick": quick, "results": results, "targets": targets(results)}
-    print(
-        text(cells(document)),
-        "",
-        *map(filled, target_lines(document)),
-        "",
-        filled(about(document["machine"])),
-        sep="\n",
-    )
+    print(whole(cells(document), document))
     print(f"All figures: {output.shown(output.write('concurrency', document, output.folder(quick)))}")
     return 0
 

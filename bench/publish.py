@@ -139,35 +139,12 @@ def _cache(document: Document) -> dict[str, str]:
     }
 
 
-def _companion(document: Document) -> dict[str, str]:
-    return {
-        "companion": report.markdown(companion.cells(document)),
-        "companion_targets": "\n".join(f"- {line}" for line in report.target_lines(document)),
-        "companion_about": report.about(document["machine"]),
-    }
-
-
-def _streams(document: Document) -> dict[str, str]:
-    return {
-        "streams": report.markdown(streams.cells(document)),
-        "streams_targets": "\n".join(f"- {line}" for line in report.target_lines(document)),
-        "streams_about": report.about(document["machine"]),
-    }
-
-
-def _web(document: Document) -> dict[str, str]:
-    return {
-        "web": report.markdown(web.cells(document)),
-        "web_targets": "\n".join(f"- {line}" for line in report.target_lines(document)),
-        "web_about": report.about(document["machine"]),
-    }
-
-
-def _concurrency(document: Document) -> dict[str, str]:
-    return {
-        "concurrency": report.markdown(concurrency.cells(document)),
-        "concurrency_targets": "\n".join(f"- {line}" for line in report.target_lines(document)),
-        "concurrency_about": report.about(document["machine"]),
+def _targets(name: str, cells: Callable[[Document], report.Cells]) -> Callable[[Document], dict[str, str]]:
+    """Return the section of a benchmark whose document has its targets."""
+    return lambda document: {
+        name: report.markdown(cells(document)),
+        f"{name}_targets": "\n".join(f"- {line}" for line in report.target_lines(document)),
+        f"{name}_about": report.about(document["machine"]),
     }
 
 
@@ -176,10 +153,10 @@ SECTIONS: dict[str, Callable[[Document], dict[str, str]]] = {
     "containers": _containers,
     "lazy": _lazy,
     "cache": _cache,
-    "companion": _companion,
-    "streams": _streams,
-    "web": _web,
-    "concurrency": _concurrency,
+    "companion": _targets("companion", companion.cells),
+    "streams": _targets("streams", streams.cells),
+    "web": _targets("web", web.cells),
+    "concurrency": _targets("concurrency", concurrency.cells),
 }
 
 

@@ -150,6 +150,12 @@ def markdown(cells: Cells) -> str:
     return "\n".join([head, "|---|" + "--:|" * (len(cells[0]) - 1), *lines])
 
 
+def whole(cells: Cells, document: Mapping[str, Any]) -> str:
+    """Format what a benchmark prints: its table, its targets, and the machine."""
+    targets = [filled(line) for line in target_lines(document)]
+    return "\n".join([text(cells), "", *targets, "", filled(about(document["machine"]))])
+
+
 def filled(words: str) -> str:
     """Break a sentence into lines for a terminal."""
     return textwrap.fill(words, WIDTH)

@@ -16,7 +16,7 @@ from typing import Any
 from bench import events, output
 from bench.launcher import Launcher
 from bench.platform import ACCEPTED, Runtime, event, limit
-from bench.report import Cells, Progress, about, filled, machine, summary, target, target_lines, text
+from bench.report import Cells, Progress, machine, summary, target, whole
 
 ROOT = output.CHECKOUT
 CHUNK = 65536  # bytes
@@ -110,14 +110,7 @@ def main() -> int:
         ),
     ]
     document = {"machine": machine(), "quick": quick, "results": results, "targets": targets}
-    print(
-        text(cells(document)),
-        "",
-        *map(filled, target_lines(document)),
-        "",
-        filled(about(document["machine"])),
-        sep="\n",
-    )
+    print(whole(cells(document), document))
     print(f"All figures: {output.shown(output.write('streams', document, output.folder(quick)))}")
     return 0
 

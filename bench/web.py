@@ -23,7 +23,7 @@ from typing import Any
 from bench import events, output
 from bench.launcher import Launcher
 from bench.platform import Registering, event
-from bench.report import Cells, Progress, about, filled, machine, summary, target, target_lines, text
+from bench.report import Cells, Progress, machine, summary, target, whole
 from bench.streams import ENVIRONMENT, HANDLERS, ROOT
 
 ADAPTER = output.RUNS / "web_adapter"
@@ -135,14 +135,7 @@ def main() -> int:
         if part in WARM
     ]
     document = {"machine": machine(), "quick": quick, "results": results, "targets": targets}
-    print(
-        text(cells(document)),
-        "",
-        *map(filled, target_lines(document)),
-        "",
-        filled(about(document["machine"])),
-        sep="\n",
-    )
+    print(whole(cells(document), document))
     print(f"All figures: {output.shown(output.write('web', document, output.folder(quick)))}")
     return 0
 
