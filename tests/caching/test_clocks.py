@@ -5,7 +5,8 @@ import time
 import pytest
 
 from samovar.caching import TTLCache
-from samovar.caching.store import TRUSTED, WINDOW
+from samovar.caching.entries import TRUSTED
+from samovar.caching.store import WINDOW
 from tests.caching.clock import Clocks
 
 # How much each clock moves, in seconds, while 10 s of ttl run; and whether the entry is then over.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MISSING: "Any" = object()  # no value; None is one
 FOREVER = float("inf")
+TRUSTED = 256  # hits for which a reading of both clocks is good; CPython has ints up to this ready: counting makes none
 NAN = float("nan")
 
 # Guards every change of every cache, and the graph of loads that wait for each other. A hit does not take it, and no

@@ -4,7 +4,7 @@ store.py puts this into the cache there. With the GIL nothing comes between the 
 here a hit that another thread's reading of the clocks meets would be lost, or 256 counted for one. Knows entries.
 """
 
-from samovar.caching.entries import MISSING, lock
+from samovar.caching.entries import MISSING, TRUSTED, lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from samovar.caching.store import TTLCache
-
-_TRUSTED = 256  # hits for which a reading of both clocks is good
 
 
 def put_into(cache: "type[TTLCache]") -> None:
@@ -38,7 +36,7 @@ def get(self: "TTLCache", key: "Hashable", default: "Any" = None) -> "Any":
         wall = self._wall()
         low, high, shift = self._window
         found = self._found
-        if low < wall < high and len(found) < _TRUSTED:
+        if low < wall < high and len(found) < TRUSTED:
             now = wall + shift
         else:
             with lock:
@@ -49,11 +47,7 @@ def get(self: "TTLCache", key: "Hashable", default: "Any" = None) -> "Any":
             found.append(None)  # counts it in one step
             return entry.value
     if default is not MISSING:
-        with lock:
-            self._counts.misses += 1
-            now = self._read_both()
-            if self._ends and self._ends[0][0] <= now:
-                self._expire(now)
+        self._missed()
     return default
 
 

@@ -27,6 +27,7 @@ from time import monotonic, time
 from samovar.caching.entries import (
     FOREVER,
     MISSING,
+    TRUSTED,
     Entry,
     Failure,
     Stats,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from samovar.caching.flight import Flight
 
 WINDOW = 0.010  # s; for how long a reading of both clocks is good, and by what they may differ unless one has been set
-TRUSTED = 256  # hits for which it is good; up to this number CPython has all ints ready, and counting allocates none
 
 
 class Clock:
@@ -200,12 +200,16 @@ class TTLCache(Clock):
                 self._left -= 1
                 return entry.value
         if default is not MISSING:
-            with lock:
-                self._counts.misses += 1
-                now = self._read_both()
-                if self._ends and self._ends[0][0] <= now:
-                    self._expire(now)
+            self._missed()
         return default
+
+    def _missed(self) -> None:
+        """Count a miss, and drop what has expired."""
+        with lock:
+            self._counts.misses += 1
+            now = self._read_both()
+            if self._ends and self._ends[0][0] <= now:
+                self._expire(now)
 
     # Storing and taking out.
 

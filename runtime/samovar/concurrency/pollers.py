@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from samovar.invocation import Invocation
 
 _LOOK = 1.0  # s between two looks whether a handler has ended its thread
-# s from SIGTERM. Lambda kills an environment with internal extensions alone after 0.5 s, else after 2 s ("Lambda
-# execution environment lifecycle").
-_UNTIL_HOOKS, _UNTIL_CUT, _UNTIL_END = 0.3, 1.8, 2.0
 _STEP = 0.005  # s between two looks whether an invocation is still in flight
 
 
@@ -116,7 +113,7 @@ class Pollers:
 
         def raise_it() -> NoReturn:
             self._stop_polling()
-            self._wait_for_flights(_UNTIL_END)
+            self._wait_for_flights(sigterm.UNTIL_END)
             environment.at_shutdown.append(lambda: _end_in_time(exc))
             raise exc
 
@@ -147,12 +144,12 @@ class Pollers:
         self._terminates = True
         began = time.monotonic()
         self._stop_polling()
-        self._wait_for_flights(_UNTIL_HOOKS)
+        self._wait_for_flights(sigterm.UNTIL_HOOKS)
         for end in environment.at_shutdown:
             end()
-        self._wait_for_flights(_UNTIL_CUT - (time.monotonic() - began))
+        self._wait_for_flights(sigterm.UNTIL_CUT - (time.monotonic() - began))
         self._cut_off()
-        self._wait_for_flights(_UNTIL_END - (time.monotonic() - began))
+        self._wait_for_flights(sigterm.UNTIL_END - (time.monotonic() - began))
         sigterm.die()
         raise SystemExit(1)
 
@@ -317,7 +314,7 @@ def _end_in_time(exc: BaseException) -> None:
     code = exc.code if isinstance(exc, SystemExit) else 1
 
     def end() -> None:
-        time.sleep(_UNTIL_END)
+        time.sleep(sigterm.UNTIL_END)
         os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
 
     threading.Thread(target=end, daemon=True).start()

@@ -12,6 +12,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# s from SIGTERM until the hooks run, what is in flight is cut off, a worker is killed, and a process of pollers ends.
+# Lambda kills an environment with internal extensions alone after 0.5 s, else after 2 s ("Lambda execution environment
+# lifecycle").
+UNTIL_HOOKS, UNTIL_CUT, UNTIL_KILL, UNTIL_END = 0.3, 1.8, 1.9, 2.0
+
 _SIGTERM = {signal.SIGTERM}
 
 

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # s, before a worker is replaced that has answered nothing
-# s from SIGTERM. Lambda kills an environment with internal extensions alone after 0.5 s, else after 2 s ("Lambda
-# execution environment lifecycle").
-_UNTIL_HURRY, _UNTIL_KILL = 0.3, 1.9
 
 
 def shares(count: int, mode: str) -> list[int]:
@@ -102,7 +99,7 @@ class Supervisor:
         now = time.monotonic()
         times = [place.due for place in self._places if place.due is not None]
         if self._stopping_since is not None:
-            times += [self._stopping_since + seconds for seconds in (_UNTIL_HURRY, _UNTIL_KILL)]
+            times += [self._stopping_since + seconds for seconds in (sigterm.UNTIL_HOOKS, sigterm.UNTIL_KILL)]
         return min((at - now for at in times if at > now), default=60.0)
 
     # --- the beginning of a worker
@@ -260,9 +257,9 @@ class Supervisor:
         """Tell those that have not ended in time."""
         if self._stopping_since is not None:
             passed = time.monotonic() - self._stopping_since
-            if passed >= _UNTIL_KILL:
+            if passed >= sigterm.UNTIL_KILL:
                 self._signal(signal.SIGKILL)
-            elif passed >= _UNTIL_HURRY and not self._board.in_a_hurry():
+            elif passed >= sigterm.UNTIL_HOOKS and not self._board.in_a_hurry():
                 self._board.hurry()
                 self._signal(signal.SIGTERM)
 
